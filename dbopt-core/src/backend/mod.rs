@@ -1,0 +1,178 @@
+//! What a database driver must offer: connections that tell what they saw.
+//!
+//! The rest of this crate decides; a backend does. `dbopt-diesel` holds the real one; [`fake`] holds one for tests.
+
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
+mod fault;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::error::{Reason, SqlState};
+use crate::op::Lane;
+use crate::position::{Lsn, Position};
+
+pub use fault::{Fault, FaultKind};
+
+/// One PostgreSQL server as the configuration names it.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// The name used in metrics, logs and errors.
+    pub name: Arc<str>,
+    /// The connection URL; it may hold a password, so it is never shown.
+    pub url: Arc<str>,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// What a new connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Calls of a lane; [`Lane::Read`] sessions must refuse to write.
+    Lane(Lane),
+    /// The health monitor's own connection.
+    Probe,
+}
+
+/// Why no connection could be opened.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct ConnectError {
+    /// The reason, to decide by.
+    pub reason: Reason,
+    /// The reason, to read; never with a password in it.
+    pub message: String,
+    /// The SQLSTATE, where the server gave one.
+    pub sqlstate: Option<SqlState>,
+}
+
+impl ConnectError {
+    /// An error without a SQLSTATE.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        ConnectError {
+            reason,
+            message: message.into(),
+            sqlstate: None,
+        }
+    }
+}
+
+/// The state of a connection nobody is using, known without asking the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// Every statement has ended and no transaction is open: the next caller may have it.
+    Clean,
+    /// A statement is still running: its caller went away.
+    Busy,
+    /// A transaction is still open.
+    InTransaction,
+    /// The connection is gone, or the server said it is going.
+    Closed,
+}
+
+/// What a server says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeReport {
+    /// Primary or replica.
+    pub role: Role,
+    /// The cluster's identity: the same on all nodes of a cluster.
+    pub system_identifier: u64,
+    /// The timeline, where the node can tell it.
+    pub timeline: Option<u32>,
+    /// On a primary the end of the log, on a replica what it has replayed.
+    pub lsn: Lsn,
+    /// On a replica, whether its receiver is streaming; `None` when the role may not see it.
+    pub streaming: Option<bool>,
+    /// Whether new sessions are read-only by default, as on a fenced primary.
+    pub read_only: bool,
+}
+
+/// What a server is in its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Accepts writes.
+    Primary,
+    /// Follows a primary.
+    Replica,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Primary => "primary",
+            Role::Replica => "replica",
+        })
+    }
+}
+
+/// Opens connections.
+#[diagnostic::on_unimplemented(message = "`{Self}` is not a database driver that dbopt can use")]
+pub trait Backend: Send + Sync + 'static {
+    /// A connection.
+    type Connection: Connection;
+    /// The error that users' methods see; their own error types convert from it.
+    type Error: From<crate::Error> + Send + 'static;
+
+    /// Says what is wrong with a connection URL, without connecting. The message must not contain the password.
+    ///
+    /// # Errors
+    /// When the URL cannot be used.
+    fn check(&self, url: &str) -> Result<(), String>;
+
+    /// Opens a connection. The caller bounds it in time and may drop the future at any point.
+    fn connect(
+        &self,
+        endpoint: &Endpoint,
+        purpose: Purpose,
+    ) -> impl Future<Output = Result<Self::Connection, ConnectError>> + Send;
+}
+
+/// A connection that tells what it saw.
+///
+/// Every `async` method may be dropped at any point; [`Connection::health`] tells afterwards what is left to do.
+pub trait Connection: Send + Sync + 'static {
+    /// What the connection knows of itself, without asking the server.
+    fn health(&mut self) -> Health;
+
+    /// Forgets what earlier calls saw. `track_position` asks for the commit position of the coming call.
+    fn begin_call(&mut self, track_position: bool);
+
+    /// The worst that happened since [`Connection::begin_call`].
+    fn fault(&mut self) -> Option<Fault>;
+
+    /// The position right after the last COMMIT since [`Connection::begin_call`], where it was asked for and seen.
+    fn committed_at(&mut self) -> Option<Position>;
+
+    /// Makes the session read-only or read-write, if it is not so already.
+    fn set_read_only(&mut self, read_only: bool) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Opens a transaction.
+    fn begin(&mut self) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Commits it. A server that rolls back instead is a fault of kind [`FaultKind::RolledBack`].
+    fn commit(&mut self) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Rolls it back.
+    fn rollback(&mut self) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// On a primary: the end of the log, as of now.
+    fn log_end(&mut self) -> impl Future<Output = Result<Position, Fault>> + Send;
+
+    /// What this node shows to readers: its replayed position, or the end of the log on a primary.
+    fn visible(&mut self) -> impl Future<Output = Result<Position, Fault>> + Send;
+
+    /// Cancels what is running on the server and waits until the connection is proved clean.
+    ///
+    /// Returns whether it is: if not, it must be dropped.
+    fn recover(&mut self) -> impl Future<Output = bool> + Send;
+
+    /// Asks the server about itself.
+    fn report(&mut self) -> impl Future<Output = Result<NodeReport, Fault>> + Send;
+}

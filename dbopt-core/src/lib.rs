@@ -1,0 +1,38 @@
+//! The runtime of dbopt, free of any database driver.
+//!
+//! Applications depend on `dbopt-diesel`, which puts PostgreSQL underneath and re-exports what they need from here. This
+//! crate decides: which node serves a call, on which connection, how long it may take, what is counted. A [`backend`] does.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`runtime`] | the path of a call, settings, background work, HTTP |
+//! | [`route`] | which node serves a call |
+//! | [`cluster`] | what every node is and how far behind it is |
+//! | [`pool`] | connections: opened ahead, shared fairly, bounded |
+//! | [`breaker`] | when to try again after a failure |
+//! | [`backend`], [`observe`] | what a driver must offer; what happened, counted |
+//! | [`op`], [`position`], [`context`], [`error`] | the vocabulary |
+//!
+//! A room uses only rooms that stand below it in this table.
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `http` | yes | the admin router (axum) and the tower layer that gives each request a [`Context`](context::Context) |
+//! | `fake` | no | [`backend::fake`]: a cluster in memory, for tests of code that is generic over the backend |
+
+pub mod backend;
+pub mod breaker;
+pub mod cluster;
+pub mod context;
+mod duration;
+pub mod error;
+pub mod observe;
+pub mod op;
+pub mod pool;
+pub mod position;
+pub mod route;
+pub mod runtime;
+
+pub use context::{Context, Token, independent, spawn};
+pub use error::Error;
+pub use runtime::Config;

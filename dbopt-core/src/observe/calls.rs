@@ -1,0 +1,183 @@
+//! Calls, counted per method, node and lane.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use super::histogram::{Histogram, HistogramCounts};
+use crate::op::{Lane, Op};
+
+/// How a call ended, as far as dbopt can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The body returned Ok, and what it wrote is committed.
+    Ok,
+    /// The body returned an error of its own.
+    ApplicationError,
+    /// The node, the connection or a limit of dbopt stood in the way.
+    InfrastructureError,
+}
+
+/// The calls of one method on one node and lane.
+#[derive(Debug, Default)]
+pub struct Series {
+    latency: Histogram,
+    application_errors: AtomicU64,
+    infrastructure_errors: AtomicU64,
+}
+
+impl Series {
+    /// Counts one call.
+    pub fn record(&self, outcome: Outcome, took: Duration) {
+        self.latency.record(took);
+        match outcome {
+            Outcome::Ok => {}
+            Outcome::ApplicationError => drop(self.application_errors.fetch_add(1, Ordering::Relaxed)),
+            Outcome::InfrastructureError => drop(self.infrastructure_errors.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+}
+
+/// The calls of one method.
+pub struct MethodCalls {
+    op: &'static Op,
+    /// One per node and lane, made at its first call.
+    series: Box<[OnceLock<Box<Series>>]>,
+    /// Calls that no node took.
+    refused: AtomicU64,
+    /// Bodies run again on another node.
+    rerun: AtomicU64,
+}
+
+impl fmt::Debug for MethodCalls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MethodCalls").field("op", &self.op).finish_non_exhaustive()
+    }
+}
+
+impl MethodCalls {
+    /// The counters of one node and lane.
+    pub fn series(&self, node: usize, lane: Lane) -> &Series {
+        self.series[node * Lane::ALL.len() + lane.index()].get_or_init(Box::default)
+    }
+
+    /// Counts a call that no node took.
+    pub fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a body that is run again on another node.
+    pub fn run_again(&self) {
+        self.rerun.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What was counted for a method on one node and lane.
+#[derive(Debug, Clone)]
+pub struct CallCounts {
+    /// The method.
+    pub method: &'static str,
+    /// The node's place in the configuration.
+    pub node: usize,
+    /// The lane.
+    pub lane: Lane,
+    /// Latencies of all calls, failed ones included.
+    pub latency: HistogramCounts,
+    /// Calls whose body returned an error of its own.
+    pub application_errors: u64,
+    /// Calls that failed for the node's or dbopt's reasons.
+    pub infrastructure_errors: u64,
+}
+
+/// The calls of every method.
+#[derive(Debug, Default)]
+pub struct Calls {
+    nodes: usize,
+    /// By the method's id; replaced whole when a new method is seen.
+    methods: ArcSwap<Vec<Option<Arc<MethodCalls>>>>,
+    adding: Mutex<()>,
+}
+
+impl Calls {
+    /// Counters for a cluster of so many nodes.
+    pub fn new(nodes: usize) -> Self {
+        Calls {
+            nodes,
+            ..Calls::default()
+        }
+    }
+
+    /// The counters of `op`.
+    pub fn method(&self, op: &'static Op) -> Arc<MethodCalls> {
+        let id = op.id();
+        if let Some(Some(known)) = self.methods.load().get(id) {
+            return known.clone();
+        }
+        let _one_at_a_time = self.adding.lock();
+        if let Some(Some(known)) = self.methods.load().get(id) {
+            return known.clone();
+        }
+        let added = Arc::new(MethodCalls {
+            op,
+            series: (0..self.nodes * Lane::ALL.len()).map(|_| OnceLock::new()).collect(),
+            refused: AtomicU64::new(0),
+            rerun: AtomicU64::new(0),
+        });
+        let mut methods = Vec::clone(&self.methods.load());
+        methods.resize(methods.len().max(id + 1), None);
+        methods[id] = Some(added.clone());
+        self.methods.store(Arc::new(methods));
+        added
+    }
+
+    /// Everything counted so far, method by method.
+    pub fn counts(&self) -> Vec<CallCounts> {
+        let methods = self.methods.load();
+        let mut all = Vec::new();
+        for method in methods.iter().flatten() {
+            for (i, series) in method.series.iter().enumerate() {
+                let Some(series) = series.get() else { continue };
+                all.push(CallCounts {
+                    method: method.op.name(),
+                    node: i / Lane::ALL.len(),
+                    lane: Lane::ALL[i % Lane::ALL.len()],
+                    latency: series.latency.counts(),
+                    application_errors: series.application_errors.load(Ordering::Relaxed),
+                    infrastructure_errors: series.infrastructure_errors.load(Ordering::Relaxed),
+                });
+            }
+        }
+        all
+    }
+
+    /// Per method: calls that no node took, and bodies run again on another node.
+    pub fn refused_and_rerun(&self) -> Vec<(&'static str, u64, u64)> {
+        self.methods
+            .load()
+            .iter()
+            .flatten()
+            .map(|m| (m.op.name(), m.refused.load(Ordering::Relaxed), m.rerun.load(Ordering::Relaxed)))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::Intent;
+
+    #[test]
+    fn a_call_is_counted_where_it_ran_and_only_there() {
+        static OP: Op = Op::new("Counted::call", Intent::Read);
+        let calls = Calls::new(2);
+        calls.method(&OP).series(1, Lane::Read).record(Outcome::Ok, Duration::from_millis(3));
+        calls.method(&OP).series(1, Lane::Read).record(Outcome::ApplicationError, Duration::from_millis(3));
+        let counts = calls.counts();
+        assert_eq!(counts.len(), 1);
+        assert_eq!((counts[0].node, counts[0].latency.count(), counts[0].application_errors), (1, 2, 1));
+    }
+}

@@ -1,0 +1,221 @@
+//! The metrics in the OpenMetrics text format; every metric is declared here.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge};
+use prometheus_client::registry::{Registry, Unit};
+
+use super::calls::{CallCounts, Calls};
+use super::histogram::{BOUNDS, HistogramCounts};
+
+/// Everything that is measured at the moment of the scrape.
+#[derive(Debug, Clone, Default)]
+pub struct Gauges {
+    /// One per node.
+    pub nodes: Vec<NodeGauges>,
+    /// One per node and lane.
+    pub pools: Vec<PoolGauges>,
+}
+
+/// A node at the moment of the scrape.
+#[derive(Debug, Clone)]
+pub struct NodeGauges {
+    /// The name.
+    pub node: String,
+    /// Whether calls are sent there.
+    pub up: bool,
+    /// Whether it is the primary.
+    pub primary: bool,
+    /// How far behind it is, where that is known.
+    pub lag_seconds: Option<f64>,
+}
+
+/// A pool at the moment of the scrape.
+#[derive(Debug, Clone)]
+pub struct PoolGauges {
+    /// The node.
+    pub node: String,
+    /// The lane.
+    pub lane: &'static str,
+    /// Open connections.
+    pub open: usize,
+    /// Connections lent to calls.
+    pub in_use: usize,
+    /// Callers in the queue.
+    pub waiting: usize,
+    /// Connections that may be open.
+    pub max: usize,
+}
+
+/// All metrics as OpenMetrics text. `nodes` names the nodes in the order of the configuration.
+///
+/// # Errors
+/// Never in practice: writing to a string does not fail.
+pub fn openmetrics(calls: &Calls, nodes: &[String], gauges: Gauges) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Scrape {
+        counts: calls.counts(),
+        refused: calls.refused_and_rerun(),
+        nodes: nodes.to_vec(),
+        gauges,
+    }));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct Scrape {
+    counts: Vec<CallCounts>,
+    refused: Vec<(&'static str, u64, u64)>,
+    nodes: Vec<String>,
+    gauges: Gauges,
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.encode_calls(&mut encoder)?;
+        self.encode_nodes(&mut encoder)?;
+        self.encode_pools(&mut encoder)
+    }
+}
+
+impl Scrape {
+    fn encode_calls(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let labels = |c: &CallCounts| {
+            let node = self.nodes.get(c.node).cloned().unwrap_or_default();
+            [("method", c.method.to_owned()), ("node", node), ("lane", c.lane.name().to_owned())]
+        };
+        let mut latency = encoder.encode_descriptor(
+            "dbopt_call_duration",
+            "Time of a call of a repository method, from routing to commit",
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?;
+        for c in &self.counts {
+            Latency(&c.latency).encode(latency.encode_family(&labels(c))?)?;
+        }
+        let mut errors = encoder.encode_descriptor(
+            "dbopt_call_errors",
+            "Calls that failed, by whose fault it was",
+            None,
+            MetricType::Counter,
+        )?;
+        for c in &self.counts {
+            for (kind, n) in [("application", c.application_errors), ("infrastructure", c.infrastructure_errors)] {
+                let [method, node, lane] = labels(c);
+                let labels = [method, node, lane, ("kind", kind.to_owned())];
+                ConstCounter::new(n).encode(errors.encode_family(&labels)?)?;
+            }
+        }
+        let mut refused = encoder.encode_descriptor(
+            "dbopt_calls_refused",
+            "Calls that no node took",
+            None,
+            MetricType::Counter,
+        )?;
+        for (method, n, _) in &self.refused {
+            ConstCounter::new(*n).encode(refused.encode_family(&[("method", *method)])?)?;
+        }
+        let mut rerun = encoder.encode_descriptor(
+            "dbopt_calls_rerun",
+            "Bodies run again on another node because theirs died or had to cancel them",
+            None,
+            MetricType::Counter,
+        )?;
+        for (method, _, n) in &self.refused {
+            ConstCounter::new(*n).encode(rerun.encode_family(&[("method", *method)])?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_nodes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let nodes = &self.gauges.nodes;
+        gauge(encoder, "dbopt_node_up", "Whether calls are sent to the node", None, nodes.iter().map(|n| {
+            ([("node", n.node.clone())], f64::from(u8::from(n.up)))
+        }))?;
+        gauge(encoder, "dbopt_node_primary", "Whether the node is the primary", None, nodes.iter().map(|n| {
+            ([("node", n.node.clone())], f64::from(u8::from(n.primary)))
+        }))?;
+        let known = nodes.iter().filter_map(|n| Some(([("node", n.node.clone())], n.lag_seconds?)));
+        gauge(
+            encoder,
+            "dbopt_replication_lag",
+            "How far the node is behind the primary; absent while unknown",
+            Some(&Unit::Seconds),
+            known,
+        )
+    }
+
+    fn encode_pools(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        type Read = fn(&PoolGauges) -> usize;
+        let figures: [(&str, &str, Read); 4] = [
+            ("dbopt_pool_connections", "Open connections", |p| p.open),
+            ("dbopt_pool_connections_in_use", "Connections lent to calls", |p| p.in_use),
+            ("dbopt_pool_waiting", "Callers waiting for a connection", |p| p.waiting),
+            ("dbopt_pool_connections_max", "Connections that may be open", |p| p.max),
+        ];
+        for (name, help, read) in figures {
+            let rows = self.gauges.pools.iter().map(|p| {
+                ([("node", p.node.clone()), ("lane", p.lane.to_owned())], read(p) as f64)
+            });
+            gauge(encoder, name, help, None, rows)?;
+        }
+        Ok(())
+    }
+}
+
+fn gauge<const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    rows: impl Iterator<Item = ([(&'static str, String); N], f64)>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+    for (labels, value) in rows {
+        ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+struct Latency<'a>(&'a HistogramCounts);
+
+impl EncodeMetric for Latency<'_> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let bounds = BOUNDS.iter().copied().chain([f64::MAX]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(self.0.buckets).collect();
+        encoder.encode_histogram::<NoLabelSet>(self.0.sum, self.0.count(), &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Outcome;
+    use crate::op::{Intent, Lane, Op};
+    use std::time::Duration;
+
+    #[test]
+    fn a_call_appears_with_its_labels_and_cumulative_buckets() {
+        static OP: Op = Op::new("Shown::call", Intent::Read);
+        let calls = Calls::new(1);
+        let series = calls.method(&OP);
+        series.series(0, Lane::Read).record(Outcome::Ok, Duration::from_millis(3));
+        series.series(0, Lane::Read).record(Outcome::InfrastructureError, Duration::from_secs(60));
+        let text = openmetrics(&calls, &["db1".into()], Gauges::default()).unwrap();
+        let line = |start: &str| text.lines().find(|l| l.starts_with(start)).unwrap_or_else(|| panic!("{start} in {text}")).to_owned();
+        let labels = r#"method="Shown::call",node="db1",lane="read""#;
+        assert!(line(&format!("dbopt_call_duration_seconds_bucket{{le=\"0.005\",{labels}}}")).ends_with(" 1"));
+        assert!(line(&format!("dbopt_call_duration_seconds_bucket{{le=\"+Inf\",{labels}}}")).ends_with(" 2"));
+        assert!(line("dbopt_call_duration_seconds_count").ends_with(" 2"));
+        assert!(line(&format!("dbopt_call_errors_total{{{labels},kind=\"infrastructure\"}}")).ends_with(" 1"));
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

@@ -1,0 +1,202 @@
+//! Who waits and what is ready: the pool's state, as a value without I/O.
+
+use std::collections::VecDeque;
+
+use crate::op::Op;
+
+/// The connections that are out of the store and the callers that want one.
+pub(super) struct Lobby<S, W> {
+    /// Ready connections; the last one was used last and is taken first, so that a quiet pool's others go idle.
+    pub(super) ready: Vec<S>,
+    /// Callers, first come first served.
+    pub(super) waiting: VecDeque<W>,
+    /// Connections out of the store: ready, in use, or being recovered.
+    pub(super) here: usize,
+    /// Connections being taken out of the store or opened.
+    pub(super) opening: usize,
+    /// The most that `here` may be.
+    pub(super) limit: usize,
+    /// What is kept open at all times.
+    pub(super) min: usize,
+    pub(super) closed: bool,
+    holders: Vec<Option<Holder>>,
+    free_seats: Vec<u32>,
+}
+
+/// Who holds a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Holder {
+    pub(super) op: &'static Op,
+    pub(super) since_ms: u64,
+    pub(super) reported: bool,
+}
+
+/// A caller waiting for a connection.
+pub(super) trait Waiter {
+    /// Whether it has given up.
+    fn is_gone(&self) -> bool;
+}
+
+impl<S, W: Waiter> Lobby<S, W> {
+    pub(super) fn new() -> Self {
+        Lobby {
+            ready: Vec::new(),
+            waiting: VecDeque::new(),
+            here: 0,
+            opening: 0,
+            limit: 0,
+            min: 0,
+            closed: false,
+            holders: Vec::new(),
+            free_seats: Vec::new(),
+        }
+    }
+
+    /// Takes the connection used last, unless someone came earlier and still waits.
+    pub(super) fn take_ready(&mut self) -> Option<S> {
+        if self.waiting.is_empty() { self.ready.pop() } else { None }
+    }
+
+    /// The next caller that is still there.
+    pub(super) fn next_waiting(&mut self) -> Option<W> {
+        while let Some(waiter) = self.waiting.pop_front() {
+            if !waiter.is_gone() {
+                return Some(waiter);
+            }
+        }
+        None
+    }
+
+    /// Adds a caller to the queue; gives it back when `max` are waiting already.
+    pub(super) fn queue(&mut self, waiter: W, max: usize) -> Result<(), W> {
+        if self.waiting.len() >= max {
+            self.waiting.retain(|w| !w.is_gone());
+        }
+        if self.waiting.len() >= max {
+            return Err(waiter);
+        }
+        self.waiting.push_back(waiter);
+        Ok(())
+    }
+
+    /// How many connections to open now, for callers that wait and for the minimum; `probing` allows one at a time.
+    pub(super) fn wanted(&self, probing: bool) -> usize {
+        if self.closed {
+            return 0;
+        }
+        let for_callers = self.waiting.len();
+        let for_minimum = self.min.saturating_sub(self.here);
+        let room = self.limit.saturating_sub(self.here + self.opening);
+        let wanted = for_callers.max(for_minimum).saturating_sub(self.opening).min(room);
+        if probing {
+            wanted.min(1usize.saturating_sub(self.opening))
+        } else {
+            wanted
+        }
+    }
+
+    pub(super) fn in_use(&self) -> usize {
+        self.here - self.ready.len()
+    }
+
+    pub(super) fn sit(&mut self, op: &'static Op, since_ms: u64) -> u32 {
+        let holder = Some(Holder {
+            op,
+            since_ms,
+            reported: false,
+        });
+        match self.free_seats.pop() {
+            Some(seat) => {
+                self.holders[seat as usize] = holder;
+                seat
+            }
+            None => {
+                self.holders.push(holder);
+                (self.holders.len() - 1) as u32
+            }
+        }
+    }
+
+    pub(super) fn stand_up(&mut self, seat: u32) {
+        if let Some(place) = self.holders.get_mut(seat as usize) {
+            *place = None;
+            self.free_seats.push(seat);
+        }
+    }
+
+    pub(super) fn holders(&mut self) -> impl Iterator<Item = &mut Holder> {
+        self.holders.iter_mut().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Debug, PartialEq)]
+    struct Caller {
+        id: u32,
+        gone: bool,
+    }
+    impl Waiter for Caller {
+        fn is_gone(&self) -> bool {
+            self.gone
+        }
+    }
+    fn caller(id: u32) -> Caller {
+        Caller { id, gone: false }
+    }
+
+    #[test]
+    fn nobody_overtakes_a_waiting_caller() {
+        let mut lobby: Lobby<u32, Caller> = Lobby::new();
+        lobby.ready.push(7);
+        lobby.queue(caller(1), 8).unwrap();
+        assert_eq!(lobby.take_ready(), None);
+        assert_eq!(lobby.next_waiting(), Some(caller(1)));
+        assert_eq!(lobby.take_ready(), Some(7));
+    }
+
+    #[test]
+    fn callers_that_gave_up_do_not_fill_the_queue() {
+        let mut lobby: Lobby<u32, Caller> = Lobby::new();
+        lobby.queue(Caller { id: 1, gone: true }, 2).unwrap();
+        lobby.queue(caller(2), 2).unwrap();
+        assert!(lobby.queue(caller(3), 2).is_ok());
+        assert_eq!(lobby.queue(caller(4), 2), Err(caller(4)));
+        assert_eq!(lobby.next_waiting().map(|c| c.id), Some(2));
+    }
+
+    #[test]
+    fn one_attempt_at_a_time_while_the_node_fails() {
+        let mut lobby: Lobby<u32, Caller> = Lobby::new();
+        lobby.limit = 10;
+        lobby.min = 4;
+        assert_eq!(lobby.wanted(true), 1);
+        lobby.opening = 1;
+        assert_eq!(lobby.wanted(true), 0);
+        assert_eq!(lobby.wanted(false), 3);
+    }
+
+    #[test]
+    fn seats_are_used_again() {
+        static OP: Op = Op::new("a", crate::op::Intent::Read);
+        let mut lobby: Lobby<u32, Caller> = Lobby::new();
+        let seat = lobby.sit(&OP, 0);
+        lobby.stand_up(seat);
+        assert_eq!(lobby.holders().count(), 0);
+        assert_eq!(lobby.sit(&OP, 1), seat);
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_the_limit(limit in 0usize..20, min in 0usize..20, here in 0usize..20, opening in 0usize..20, waiting in 0u32..40) {
+            let mut lobby: Lobby<u32, Caller> = Lobby::new();
+            (lobby.limit, lobby.min, lobby.here, lobby.opening) = (limit, min.min(limit), here, opening);
+            for id in 0..waiting { lobby.queue(caller(id), 100).unwrap(); }
+            let wanted = lobby.wanted(false);
+            prop_assert!(here + opening + wanted <= limit.max(here + opening));
+        }
+    }
+}

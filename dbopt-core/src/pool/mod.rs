@@ -1,0 +1,19 @@
+//! Connections: opened ahead, shared fairly, bounded for the whole application instance (R4).
+//!
+//! Every node has a pool per lane ([`Lane`](crate::op::Lane)); one budget bounds them all ([`Budget`]).
+//! Callers queue first come, first served; a refusal names the true cause at once.
+//! Underneath, bb8 opens connections independently of whoever asked, and parks and closes the idle ones.
+
+mod budget;
+mod config;
+mod lease;
+mod lobby;
+mod pool;
+mod share;
+mod store;
+
+pub use budget::Budget;
+pub use config::Config;
+pub use lease::Lease;
+pub use pool::{Pool, PoolStatus};
+pub use share::{Demand, Share, share_out};

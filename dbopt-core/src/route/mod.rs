@@ -1,0 +1,7 @@
+//! Which node serves a call: decided from the snapshot, without I/O (R3).
+
+mod config;
+mod plan;
+
+pub use config::Config;
+pub use plan::{Freshness, Plan, Target, Wishes, plan};

@@ -1,0 +1,302 @@
+//! The ordered list of places where a call may run. Pure.
+
+use std::time::Duration;
+
+use crate::backend::Role;
+use crate::cluster::{Lag, NodeState, NodeView, Topology};
+use crate::op::{Intent, Lane, Op};
+use crate::position::Position;
+
+/// What must be true of a target's data before the call may run there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// Nothing, or it is known already.
+    Any,
+    /// It must be checked to show this position, after a short wait if need be.
+    Reaches(Position),
+}
+
+/// One place where a call may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// The node's place in the topology.
+    pub node: usize,
+    /// The lane.
+    pub lane: Lane,
+    /// What to check first.
+    pub freshness: Freshness,
+}
+
+/// Where a call may run, best first; without allocation.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    targets: [Option<Target>; Plan::CAPACITY],
+    len: usize,
+}
+
+impl Plan {
+    /// How many targets a plan holds; a cluster's further replicas are reached by later calls' turns.
+    pub const CAPACITY: usize = 8;
+
+    const EMPTY: Plan = Plan {
+        targets: [None; Plan::CAPACITY],
+        len: 0,
+    };
+
+    /// The targets, best first.
+    pub fn targets(&self) -> impl Iterator<Item = Target> + '_ {
+        self.targets[..self.len].iter().flatten().copied()
+    }
+
+    /// The target at place `i`.
+    pub fn get(&self, i: usize) -> Option<Target> {
+        self.targets.get(i).copied().flatten()
+    }
+
+    fn push(&mut self, target: Target, reserve: usize) {
+        if self.len + reserve < Plan::CAPACITY {
+            self.targets[self.len] = Some(target);
+            self.len += 1;
+        }
+    }
+}
+
+/// What a call and its caller ask of the data.
+#[derive(Debug, Clone, Copy)]
+pub struct Wishes {
+    /// Replicas further behind serve no reads.
+    pub max_lag: Duration,
+    /// What the caller has written, or was given.
+    pub token: Option<Position>,
+    /// The caller has written something whose position is not known.
+    pub primary_only: bool,
+    /// A replica known to be further behind than this is not waited for.
+    pub worth_waiting: Duration,
+}
+
+/// The targets of a call of `op`.
+///
+/// Writes and critical calls: the primary. Reads: the replicas that answer, are not suspect and are close enough behind, starting at
+/// `turn` (round robin); those that already show the caller's own writes come first, then one that may after
+/// a short wait; then the primary's read lane; last, in case that refuses too, replicas that are suspect or cut off but not known to be
+/// too far behind.
+pub fn plan(
+    op: &Op,
+    topology: &Topology,
+    wishes: Wishes,
+    turn: usize,
+    is_suspect: impl Fn(usize) -> bool,
+    visible: impl Fn(usize) -> Option<Position>,
+) -> Plan {
+    let mut plan = Plan::EMPTY;
+    let lane = op.lane();
+    let on = |node, freshness| Target {
+        node,
+        lane,
+        freshness,
+    };
+    if lane != Lane::Read || op.intent() == Intent::Write || op.wants_primary() || wishes.primary_only {
+        if let Some(primary) = topology.primary {
+            plan.push(on(primary, Freshness::Any), 0);
+        }
+        return plan;
+    }
+    let limit = op.staleness_limit().map_or(wishes.max_lag, |own| own.min(wishes.max_lag));
+    let serves = |i: &usize| {
+        let node = &topology.nodes[*i];
+        is_replica(node) && is_close_enough(node.lag, op, limit) && !is_suspect(*i)
+    };
+    let shows_own_writes = |i: &usize| match wishes.token {
+        None => true,
+        Some(token) => visible(*i).is_some_and(|position| position.covers(token)),
+    };
+    let nodes = 0..topology.nodes.len();
+    let room_for_primary = usize::from(topology.primary.is_some());
+    for i in rotated(nodes.clone().filter(|i| serves(i) && shows_own_writes(i)), turn) {
+        plan.push(on(i, Freshness::Any), room_for_primary);
+    }
+    if let (Some(token), 0) = (wishes.token, plan.len) {
+        let worth_it = |i: &usize| serves(i) && !topology.nodes[*i].lag.exceeds(wishes.worth_waiting);
+        if let Some(i) = rotated(nodes.clone().filter(worth_it), turn).next() {
+            plan.push(on(i, Freshness::Reaches(token)), room_for_primary);
+        }
+    }
+    if let Some(primary) = topology.primary {
+        plan.push(on(primary, Freshness::Any), 0);
+    }
+    // Should the primary refuse too, a replica that is suspect or cut off may still answer; own writes are checked.
+    let freshness = wishes.token.map_or(Freshness::Any, Freshness::Reaches);
+    let last_resort = |i: &usize| {
+        let node = &topology.nodes[*i];
+        let answered = matches!(node.state, NodeState::Healthy | NodeState::Disconnected);
+        answered && node.role == Some(Role::Replica) && is_close_enough(node.lag, op, limit)
+    };
+    for i in rotated(nodes.filter(last_resort), turn) {
+        if !plan.targets().any(|t| t.node == i) {
+            plan.push(on(i, freshness), 0);
+        }
+    }
+    plan
+}
+
+/// The same items, starting with another one at each turn.
+fn rotated<I: Iterator<Item = usize> + Clone>(items: I, turn: usize) -> impl Iterator<Item = usize> {
+    let skipped = turn.checked_rem(items.clone().count()).unwrap_or(0);
+    items.clone().skip(skipped).chain(items.take(skipped))
+}
+
+fn is_replica(node: &NodeView) -> bool {
+    node.state == NodeState::Healthy && node.role == Some(Role::Replica)
+}
+
+/// A method that states its own limit insists on knowing the lag; for others unknown lag is served, because it means that the
+/// primary does not answer the monitor and cannot be asked instead.
+fn is_close_enough(lag: Lag, op: &Op, limit: Duration) -> bool {
+    match op.staleness_limit() {
+        Some(_) => lag.is_within(limit),
+        None => !lag.exceeds(limit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::Lsn;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    static READ: Op = Op::new("read", Intent::Read);
+    static WRITE: Op = Op::new("write", Intent::Write);
+    static CRITICAL_READ: Op = Op::new("critical", Intent::Read).critical();
+    static STRICT: Op = Op::new("strict", Intent::Read).max_staleness(Duration::from_secs(1));
+    static PRIMARY_READ: Op = Op::new("primary", Intent::Read).from_primary();
+
+    const WISHES: Wishes = Wishes {
+        max_lag: Duration::from_secs(5),
+        token: None,
+        primary_only: false,
+        worth_waiting: Duration::from_millis(20),
+    };
+
+    fn at(lsn: u64) -> Position {
+        Position {
+            timeline: 1,
+            lsn: Lsn(lsn),
+        }
+    }
+
+    fn node(role: Role, lag_ms: u64, lsn: u64) -> NodeView {
+        NodeView {
+            name: Arc::from("n"),
+            state: NodeState::Healthy,
+            role: Some(role),
+            position: Some(at(lsn)),
+            lag: Lag::Known(Duration::from_millis(lag_ms)),
+            cause: None,
+        }
+    }
+
+    /// A primary and three replicas with these lags.
+    fn cluster(lags: [u64; 3]) -> Topology {
+        let mut nodes = vec![node(Role::Primary, 0, 20_000)];
+        nodes.extend(lags.iter().map(|&ms| node(Role::Replica, ms, 20_000 - ms)));
+        Topology {
+            epoch: 1,
+            primary: Some(0),
+            nodes,
+        }
+    }
+
+    fn order(op: &'static Op, topology: &Topology, wishes: Wishes, turn: usize, suspects: &[usize]) -> Vec<usize> {
+        let visible = |i: usize| topology.nodes[i].position;
+        plan(op, topology, wishes, turn, |i| suspects.contains(&i), visible)
+            .targets()
+            .map(|t| t.node)
+            .collect()
+    }
+
+    #[test]
+    fn reads_go_round_the_replicas_and_end_at_the_primary() {
+        let t = cluster([0, 0, 0]);
+        assert_eq!(order(&READ, &t, WISHES, 0, &[]), [1, 2, 3, 0]);
+        assert_eq!(order(&READ, &t, WISHES, 1, &[]), [2, 3, 1, 0]);
+    }
+
+    #[test]
+    fn writes_and_critical_calls_know_the_primary_only() {
+        let t = cluster([0, 0, 0]);
+        for op in [&WRITE, &CRITICAL_READ, &PRIMARY_READ] {
+            assert_eq!(order(op, &t, WISHES, 3, &[]), [0]);
+        }
+    }
+
+    #[test]
+    fn a_replica_over_the_limit_or_suspect_is_skipped() {
+        let t = cluster([6000, 0, 0]);
+        assert_eq!(order(&READ, &t, WISHES, 0, &[2]), [3, 0, 2]);
+        assert_eq!(order(&READ, &t, WISHES, 0, &[1, 2, 3]), [0, 2, 3]);
+    }
+
+    #[test]
+    fn a_methods_own_limit_is_stricter_and_wants_the_lag_known() {
+        let mut t = cluster([2000, 500, 0]);
+        t.nodes[3].lag = Lag::Unknown;
+        assert_eq!(order(&STRICT, &t, WISHES, 0, &[]), [2, 0]);
+        assert_eq!(order(&READ, &t, WISHES, 0, &[]), [1, 2, 3, 0]);
+    }
+
+    #[test]
+    fn own_writes_decide_among_replicas() {
+        let t = cluster([10, 0, 400]);
+        let token = |lsn| Wishes { token: Some(at(lsn)), ..WISHES };
+        assert_eq!(order(&READ, &t, token(19_995), 0, &[])[..2], [2, 0]);
+        let visible = |i: usize| t.nodes[i].position;
+        let waits = plan(&READ, &t, token(20_001), 0, |_| false, visible);
+        assert_eq!(waits.get(0).map(|t| (t.node, t.freshness)), Some((1, Freshness::Reaches(at(20_001)))));
+        assert_eq!(waits.get(1).map(|t| t.node), Some(0));
+        // Replica 3 is known to be too far behind to be worth a wait.
+        assert_eq!(order(&READ, &t, token(20_001), 3, &[1, 2])[0], 0);
+    }
+
+    #[test]
+    fn without_a_primary_reads_take_what_there_is_and_writes_nothing() {
+        let mut t = cluster([0, 0, 0]);
+        t.primary = None;
+        t.nodes[0].state = NodeState::Unreachable;
+        for n in &mut t.nodes[1..] {
+            n.lag = Lag::Unknown;
+        }
+        assert_eq!(order(&READ, &t, WISHES, 0, &[]), [1, 2, 3]);
+        assert!(order(&STRICT, &t, WISHES, 0, &[]).is_empty());
+        assert!(order(&WRITE, &t, WISHES, 0, &[]).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn no_read_is_planned_where_it_must_not_run(lags in proptest::array::uniform3(0u64..10_000), token in proptest::option::of(0u64..22_000), turn: usize, suspect in 0usize..6) {
+            let t = cluster(lags);
+            let wishes = Wishes { token: token.map(at), ..WISHES };
+            let visible = |i: usize| t.nodes[i].position;
+            let plan = plan(&READ, &t, wishes, turn % 1000, |i| i == suspect, visible);
+            let targets: Vec<Target> = plan.targets().collect();
+            let primary = targets.iter().position(|t| t.node == 0).expect("the primary is in every plan");
+            for (place, target) in targets.iter().enumerate().filter(|(place, _)| *place != primary) {
+                prop_assert!(lags[target.node - 1] <= 5000);
+                prop_assert!(place > primary || target.node != suspect);
+                if let (Some(token), Freshness::Any) = (token, target.freshness) {
+                    prop_assert!(visible(target.node).unwrap().covers(at(token)));
+                }
+            }
+        }
+
+        #[test]
+        fn turns_spread_reads_evenly(start in 0usize..1000) {
+            let t = cluster([0, 0, 0]);
+            let mut firsts = [0; 4];
+            for turn in start..start + 300 {
+                firsts[order(&READ, &t, WISHES, turn, &[])[0]] += 1;
+            }
+            prop_assert_eq!(firsts, [0, 100, 100, 100]);
+        }
+    }
+}

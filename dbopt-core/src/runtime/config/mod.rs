@@ -1,0 +1,224 @@
+//! The settings of an application: the rooms' knobs, gathered from a file and the environment.
+
+mod load;
+mod secret;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use secret::Secret;
+
+use crate::backend::Endpoint;
+use crate::error::ConfigError;
+use crate::{cluster, duration, pool, route};
+
+/// All settings. [`Config::load`] reads them from `dbopt.toml` and `DBOPT_*` variables.
+///
+/// ```
+/// let config = dbopt_core::runtime::Config::from_toml(r#"
+///     [database]
+///     url = "postgres://app@db1/shop"
+///     replicas = ["postgres://app@db2/shop", "postgres://app@db3/shop"]
+///     [pool]
+///     max = 30
+/// "#).unwrap();
+/// assert_eq!((config.pool.min, config.pool.max), (10, 30));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the servers are.
+    pub database: Database,
+    /// How many connections there are, and for how long.
+    pub pool: pool::Config,
+    /// Which replicas may serve reads.
+    pub routing: route::Config,
+    /// How the nodes are watched.
+    pub cluster: cluster::Config,
+    /// How long a call may take, and how often it is tried.
+    pub call: CallConfig,
+}
+
+/// Where the servers are. Which of them is the primary is found out by asking them, so the order does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// The URL of one server: `postgres://user:password@host:port/database?sslmode=verify-full`.
+    pub url: Secret,
+    /// The URLs of further servers of the same cluster.
+    pub replicas: Vec<Secret>,
+    /// Instead of the two above: servers with names of your choice, which appear in metrics and logs.
+    pub nodes: Vec<Node>,
+}
+
+/// A server with a name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// The name in metrics, logs and errors.
+    pub name: String,
+    /// Its URL.
+    pub url: Secret,
+}
+
+/// How long a call may take, and how often it is tried.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CallConfig {
+    /// The longest a call may take, from routing to commit; a context's own deadline may be sooner. Default 30 s. Too low: slow statements are
+    /// cut off. Too high: callers of a frozen server hang for that long.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+    /// How often the body of a read is run at most, when its node dies or has to cancel it. Default 3.
+    pub attempts: u32,
+}
+
+impl Default for CallConfig {
+    fn default() -> Self {
+        CallConfig {
+            timeout: Duration::from_secs(30),
+            attempts: 3,
+        }
+    }
+}
+
+impl CallConfig {
+    fn problems(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.timeout.is_zero() {
+            found.push("call.timeout = \"0s\": no call could ever run; write a time such as \"30s\"".into());
+        }
+        if !(1..=10).contains(&self.attempts) {
+            found.push(format!("call.attempts = {}: write 1 (never again) to 10", self.attempts));
+        }
+        found
+    }
+}
+
+impl Config {
+    /// Settings with every default and these servers.
+    pub fn for_urls<S: Into<String>>(urls: impl IntoIterator<Item = S>) -> Self {
+        let mut urls = urls.into_iter().map(|url| Secret::new(url));
+        let mut config = Config::default();
+        config.database.url = urls.next().unwrap_or_default();
+        config.database.replicas = urls.collect();
+        config
+    }
+
+    /// The servers to use, after a check of everything.
+    pub(crate) fn endpoints(&self, check_url: impl Fn(&str) -> Result<(), String>) -> Result<Vec<Endpoint>, ConfigError> {
+        let nodes = self.named_nodes()?;
+        let mut problems = self.problems();
+        for node in &nodes {
+            if let Err(why) = check_url(node.url.expose()) {
+                problems.push(format!("database: the URL of `{}` cannot be used: {why}", node.name));
+            }
+        }
+        if !problems.is_empty() {
+            return Err(ConfigError { problems });
+        }
+        Ok(nodes
+            .into_iter()
+            .map(|node| Endpoint {
+                name: Arc::from(node.name),
+                url: Arc::from(node.url.expose()),
+            })
+            .collect())
+    }
+
+    /// Every contradiction, each with what to write instead.
+    pub fn problems(&self) -> Vec<String> {
+        let mut found = self.pool.problems(self.node_count().max(1));
+        found.extend(self.routing.problems());
+        found.extend(self.cluster.problems());
+        found.extend(self.call.problems());
+        found
+    }
+
+    fn node_count(&self) -> usize {
+        let Database { url, replicas, nodes } = &self.database;
+        usize::from(!url.is_empty()) + replicas.len() + nodes.len()
+    }
+
+    fn named_nodes(&self) -> Result<Vec<Node>, ConfigError> {
+        let Database { url, replicas, nodes } = &self.database;
+        if !nodes.is_empty() && (!url.is_empty() || !replicas.is_empty()) {
+            return Err(super::config_error(
+                "database.nodes and database.url (or database.replicas) both name servers: keep one of the two forms",
+            ));
+        }
+        if url.is_empty() && nodes.is_empty() {
+            return Err(super::config_error(
+                "database.url is missing: write it in dbopt.toml as `[database] url = \"postgres://user@host/name\"`, or set the \
+                 variable DBOPT_DATABASE_URL",
+            ));
+        }
+        let mut named = nodes.clone();
+        named.extend(std::iter::once(url).filter(|u| !u.is_empty()).chain(replicas).map(|url| Node {
+            name: host_and_port(url.expose()),
+            url: url.clone(),
+        }));
+        for (i, node) in named.iter().enumerate() {
+            if named[..i].iter().any(|other| other.name == node.name) {
+                return Err(super::config_error(format!(
+                    "database: two servers are called `{}`: remove one, or give them different names in [[database.nodes]]",
+                    node.name
+                )));
+            }
+        }
+        Ok(named)
+    }
+}
+
+/// `host:port` of a URL, without anything secret.
+fn host_and_port(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    if host.is_empty() { "localhost".into() } else { host.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_from_host_and_port_and_never_hold_the_password() {
+        assert_eq!(host_and_port("postgres://u:p@ss@db1:5433/x?sslmode=require"), "db1:5433");
+        assert_eq!(host_and_port("postgres:///x"), "localhost");
+    }
+
+    #[test]
+    fn contradictions_are_told_together() {
+        let mut config = Config::for_urls(["postgres://db1/x"]);
+        config.pool.min = 60;
+        config.call.attempts = 0;
+        config.routing.max_lag = Duration::ZERO;
+        let error = config.endpoints(|_| Ok(())).unwrap_err().to_string();
+        for part in ["pool.min = 60", "call.attempts = 0", "routing.max_lag"] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+    }
+
+    #[test]
+    fn both_forms_of_naming_servers_are_a_contradiction() {
+        let mut config = Config::for_urls(["postgres://db1/x"]);
+        config.database.nodes.push(Node { name: "a".into(), url: Secret::new("postgres://a/x") });
+        assert!(config.endpoints(|_| Ok(())).unwrap_err().to_string().contains("keep one of the two"));
+    }
+
+    #[test]
+    fn the_same_server_twice_is_refused() {
+        let config = Config::for_urls(["postgres://db1/x", "postgres://u:secret@db1/y"]);
+        let error = config.endpoints(|_| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("`db1`") && !error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn no_server_says_where_to_write_one() {
+        let error = Config::default().endpoints(|_| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("DBOPT_DATABASE_URL"), "{error}");
+    }
+}

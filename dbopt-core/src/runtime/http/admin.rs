@@ -1,0 +1,62 @@
+//! `/metrics`, `/metrics/json` and `/health` as an axum router.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use axum::Router;
+use serde_json::json;
+
+use crate::backend::Backend;
+use crate::runtime::{Health, Runtime};
+
+/// The routes of the admin interface. They only read what is in memory, so they answer also when every server is dead.
+///
+/// | route | what |
+/// |---|---|
+/// | `/metrics` | all metrics in the OpenMetrics text format |
+/// | `/metrics/json` | the same and more as JSON: the [`Status`](crate::runtime::Status) |
+/// | `/health` | 200 while any call can be served, else 503; the state in words |
+/// | `/health/live` | 200 as long as the process answers |
+/// | `/health/ready` | 200 when reads and writes can be served, else 503 |
+pub fn router<B: Backend>(runtime: Arc<Runtime<B>>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics::<B>))
+        .route("/metrics/json", get(status::<B>))
+        .route("/health", get(health::<B>))
+        .route("/health/live", get(|| async { Json(json!({ "status": "live" })) }))
+        .route("/health/ready", get(ready::<B>))
+        .with_state(runtime)
+}
+
+async fn metrics<B: Backend>(State(runtime): State<Arc<Runtime<B>>>) -> Response {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], runtime.metrics()).into_response()
+}
+
+async fn status<B: Backend>(State(runtime): State<Arc<Runtime<B>>>) -> Response {
+    Json(runtime.status()).into_response()
+}
+
+async fn health<B: Backend>(State(runtime): State<Arc<Runtime<B>>>) -> Response {
+    let status = runtime.status();
+    let code = match status.health {
+        Health::Ok | Health::Degraded => StatusCode::OK,
+        Health::Down => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let nodes: Vec<_> = status
+        .nodes
+        .iter()
+        .map(|n| json!({ "name": n.name, "role": n.role, "state": n.state, "cause": n.cause, "lag_seconds": n.lag_seconds }))
+        .collect();
+    (code, Json(json!({ "status": status.health, "primary": status.primary, "nodes": nodes }))).into_response()
+}
+
+async fn ready<B: Backend>(State(runtime): State<Arc<Runtime<B>>>) -> Response {
+    let writes = runtime.cluster().topology().primary.is_some();
+    let reads = runtime.health() != Health::Down;
+    let code = if reads && writes { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(json!({ "status": if reads && writes { "ready" } else { "not ready" }, "reads": reads, "writes": writes }))).into_response()
+}

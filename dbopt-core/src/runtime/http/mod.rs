@@ -1,0 +1,7 @@
+//! The state over HTTP, and the layer that gives each request a [`Context`](crate::context::Context).
+
+mod admin;
+mod layer;
+
+pub use admin::router;
+pub use layer::{ContextLayer, ContextService};

@@ -1,0 +1,225 @@
+//! Everything put together: the path of a call, the settings, the background work, the state over HTTP.
+
+mod call;
+pub mod config;
+#[cfg(feature = "http")]
+pub mod http;
+mod status;
+mod tasks;
+mod transaction;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+pub use call::{Attempt, Call};
+pub use config::{Config, Secret};
+pub use status::{Health, NodeStatus, Status};
+pub use transaction::{AsyncFnOnceRef, AsyncFnRef};
+
+use crate::backend::{Backend, Endpoint};
+use crate::cluster::{Cluster, NodeState, Watcher};
+use crate::error::{ConfigError, Error, Reason, Refusal};
+use crate::observe::Calls;
+use crate::op::{Intent, Lane, Op};
+use crate::pool::{Budget, Demand, Lease, Pool, share_out};
+use tasks::Tasks;
+
+static CONNECT: Op = Op::new("Db::connect", Intent::Read);
+
+/// An application's access to its cluster, whatever the driver.
+pub struct Runtime<B: Backend> {
+    config: Config,
+    cluster: Arc<Cluster>,
+    /// One pool per lane, for every node in the order of the configuration.
+    pools: Vec<[Arc<Pool<B>>; 3]>,
+    budget: Arc<Budget>,
+    calls: Calls,
+    turn: AtomicUsize,
+    closing: AtomicBool,
+    tasks: Tasks,
+}
+
+impl<B: Backend> Runtime<B> {
+    /// Checks the settings, asks every node what it is, opens the minimum of connections and starts the background work.
+    ///
+    /// # Errors
+    /// When the settings cannot be used, or no node at all can be reached: each one's cause is listed.
+    pub async fn connect(backend: B, config: Config) -> Result<Arc<Self>, Error> {
+        let backend = Arc::new(backend);
+        let endpoints = config.endpoints(|url| backend.check(url))?;
+        let names: Vec<Arc<str>> = endpoints.iter().map(|e| e.name.clone()).collect();
+        let cluster = Cluster::new(names, config.cluster.clone());
+        let mut watchers: Vec<Watcher<B>> = endpoints
+            .iter()
+            .enumerate()
+            .map(|(i, e)| Watcher::new(backend.clone(), e.clone(), i, cluster.clone()))
+            .collect();
+        for _ in 0..config.cluster.probe_misses {
+            let unheard = |i: usize| cluster.topology().nodes[i].state == NodeState::Unknown;
+            join_all(watchers.iter_mut().enumerate().filter(|(i, _)| unheard(*i)).map(|(_, w)| w.ask())).await;
+        }
+        let runtime = Self::assemble(&backend, config, &endpoints, cluster);
+        runtime.refuse_if_unreachable()?;
+        runtime.share_budget();
+        runtime.warm().await;
+        tasks::start(&runtime, watchers);
+        Ok(runtime)
+    }
+
+    fn assemble(backend: &Arc<B>, config: Config, endpoints: &[Endpoint], cluster: Arc<Cluster>) -> Arc<Self> {
+        let budget = Budget::new(config.pool.max);
+        let pool_config = Arc::new(config.pool.clone());
+        let pools = endpoints
+            .iter()
+            .map(|endpoint| {
+                Lane::ALL.map(|lane| Pool::new(backend.clone(), endpoint.clone(), lane, budget.clone(), pool_config.clone()))
+            })
+            .collect();
+        Arc::new(Runtime {
+            calls: Calls::new(endpoints.len()),
+            config,
+            cluster,
+            pools,
+            budget,
+            turn: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+            tasks: Tasks::default(),
+        })
+    }
+
+    fn refuse_if_unreachable(&self) -> Result<(), Error> {
+        let topology = self.cluster.topology();
+        if topology.nodes.iter().any(|n| n.state == NodeState::Healthy) {
+            return Ok(());
+        }
+        let refusals = topology
+            .nodes
+            .iter()
+            .map(|node| Refusal {
+                node: node.name.clone(),
+                lane: Lane::Read,
+                reason: Reason::Other,
+                detail: node.cause.clone().unwrap_or_else(|| "no answer".into()),
+                retry_after: None,
+            })
+            .collect();
+        Err(Error::Unavailable {
+            method: CONNECT.name(),
+            refusals,
+        })
+    }
+
+    /// Opens every pool's minimum. A pool that cannot is reported and goes on trying: the application may start without it.
+    async fn warm(&self) {
+        let warming = self.pools.iter().flatten().map(|pool| pool.warm());
+        for refusal in join_all(warming).await.into_iter().filter_map(Result::err) {
+            tracing::warn!("not pre-warmed: {refusal}");
+        }
+    }
+
+    /// Shares the budget out again, after what the nodes are now.
+    fn share_budget(&self) {
+        let topology = self.cluster.topology();
+        let serving = topology
+            .nodes
+            .iter()
+            .enumerate()
+            .any(|(i, n)| n.state == NodeState::Healthy && topology.primary != Some(i));
+        let demand = |i: usize, lane: Lane| match (topology.primary == Some(i), lane) {
+            (true, Lane::Write) => Demand::Write,
+            (true, Lane::Critical) => Demand::Critical,
+            (true, Lane::Read) if serving => Demand::Fallback,
+            (true, Lane::Read) => Demand::PrimaryReads,
+            (false, Lane::Read) if topology.nodes[i].state == NodeState::Healthy => Demand::ServingReplica,
+            (false, _) => Demand::Idle,
+        };
+        let all: Vec<(&Arc<Pool<B>>, Demand)> = self
+            .pools
+            .iter()
+            .enumerate()
+            .flat_map(|(i, lanes)| lanes.iter().map(move |pool| (pool, demand(i, pool.lane()))))
+            .collect();
+        let demands: Vec<_> = all.iter().map(|(pool, demand)| (pool.lane(), *demand)).collect();
+        let knobs = &self.config.pool;
+        let shares = share_out(&demands, knobs.min, knobs.max, knobs.write_share, knobs.critical_share);
+        for ((pool, demand), share) in all.into_iter().zip(shares) {
+            pool.set_share(share);
+            if demand == Demand::Idle {
+                pool.drop_idle();
+            } else {
+                pool.retry_now();
+            }
+        }
+    }
+
+    /// Begins a call of `op`; the macros write the steps that follow.
+    pub fn call(self: &Arc<Self>, op: &'static Op) -> Call<'_, B> {
+        Call::new(self, op)
+    }
+
+    /// The settings in use.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The cluster as this instance sees it.
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    fn pool(&self, node: usize, lane: Lane) -> &Arc<Pool<B>> {
+        &self.pools[node][lane.index()]
+    }
+
+    /// Refuses new calls, waits for those that run (for `grace` at most), stops the background work and closes every connection.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.closing.store(true, Ordering::Relaxed);
+        let idle = async {
+            while self.pools.iter().flatten().any(|pool| pool.in_use() > 0) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(grace, idle).await.is_err() {
+            tracing::warn!(?grace, "calls were still running at the end of the grace period");
+        }
+        self.tasks.stop();
+        for pool in self.pools.iter().flatten() {
+            pool.close();
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    fn maintain(&self) {
+        for pool in self.pools.iter().flatten() {
+            pool.maintain();
+        }
+    }
+}
+
+impl<B: Backend> fmt::Debug for Runtime<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("nodes", &self.cluster.names()).finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> Drop for Runtime<B> {
+    fn drop(&mut self) {
+        self.tasks.stop();
+    }
+}
+
+/// A connection lent to a call, as generated code passes it around.
+pub type CallLease<B> = Lease<B>;
+
+pub(crate) fn config_error(problem: impl Into<String>) -> ConfigError {
+    ConfigError {
+        problems: vec![problem.into()],
+    }
+}

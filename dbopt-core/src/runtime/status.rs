@@ -1,0 +1,204 @@
+//! The state of everything, for people and programs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::Runtime;
+use crate::backend::{Backend, Role};
+use crate::cluster::NodeState;
+use crate::observe::{CallCounts, Gauges, HistogramCounts, NodeGauges, PoolGauges, openmetrics};
+use crate::op::Lane;
+use crate::pool::PoolStatus;
+
+/// The state of an instance: what it thinks of the cluster, its pools and its calls.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// Whether calls can be served.
+    pub health: Health,
+    /// The name of the primary, if one is known.
+    pub primary: Option<Arc<str>>,
+    /// Every node, in the order of the configuration.
+    pub nodes: Vec<NodeStatus>,
+    /// The connections of the whole instance.
+    pub connections: Connections,
+    /// Every method that was called, on each node and lane where it ran.
+    pub methods: Vec<MethodStatus>,
+}
+
+/// Whether calls can be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Reads and writes, on every configured node.
+    Ok,
+    /// Some node is not used, or no primary is known: reads or writes may be refused.
+    Degraded,
+    /// No node is usable.
+    Down,
+}
+
+/// One node.
+#[derive(Debug, Clone, Serialize)]
+pub struct NodeStatus {
+    /// The name.
+    pub name: Arc<str>,
+    /// What it says it is.
+    pub role: Option<Role>,
+    /// What it is good for.
+    pub state: NodeState,
+    /// Why it is not healthy.
+    pub cause: Option<String>,
+    /// The position its readers see, such as `1-0/16B3748`.
+    pub position: Option<String>,
+    /// How far behind it is in seconds; absent while unknown.
+    pub lag_seconds: Option<f64>,
+    /// Calls that ran there, by lane.
+    pub calls: BTreeMap<&'static str, u64>,
+    /// Its pools.
+    pub pools: Vec<PoolStatus>,
+}
+
+/// The connections of an instance.
+#[derive(Debug, Clone, Serialize)]
+pub struct Connections {
+    /// Open, over all nodes and lanes.
+    pub open: usize,
+    /// Lent to calls.
+    pub in_use: usize,
+    /// The most that may be open.
+    pub max: usize,
+    /// `in_use` as a share of `max`, in percent.
+    pub utilization_percent: f64,
+}
+
+/// One method on one node and lane.
+#[derive(Debug, Clone, Serialize)]
+pub struct MethodStatus {
+    /// The method.
+    pub method: &'static str,
+    /// The node.
+    pub node: Arc<str>,
+    /// The lane.
+    pub lane: &'static str,
+    /// Calls.
+    pub count: u64,
+    /// Calls whose body returned an error of its own.
+    pub application_errors: u64,
+    /// Calls that failed for the node's or dbopt's reasons.
+    pub infrastructure_errors: u64,
+    /// The mean time of a call, in milliseconds.
+    pub mean_ms: f64,
+    /// The time that half of the calls stayed below, in milliseconds.
+    pub p50_ms: f64,
+    /// The time that 99 of 100 calls stayed below, in milliseconds.
+    pub p99_ms: f64,
+}
+
+impl<B: Backend> Runtime<B> {
+    /// The state of this instance right now.
+    pub fn status(&self) -> Status {
+        let topology = self.cluster.topology();
+        let counts = self.calls.counts();
+        let nodes = topology
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(i, node)| NodeStatus {
+                name: node.name.clone(),
+                role: node.role,
+                state: node.state,
+                cause: node.cause.clone(),
+                position: self.cluster.visible(&topology, i).map(|p| p.to_string()),
+                lag_seconds: node.lag.seconds(),
+                calls: calls_by_lane(&counts, i),
+                pools: self.pools[i].iter().map(|pool| pool.status()).filter(|p| p.max > 0).collect(),
+            })
+            .collect();
+        let in_use: usize = self.pools.iter().flatten().map(|p| p.in_use()).sum();
+        Status {
+            health: self.health(),
+            primary: topology.primary.map(|i| topology.nodes[i].name.clone()),
+            nodes,
+            connections: Connections {
+                open: self.budget.open(),
+                in_use,
+                max: self.budget.max(),
+                utilization_percent: 100.0 * in_use as f64 / self.budget.max() as f64,
+            },
+            methods: counts.iter().map(|c| method(c, &self.cluster.names()[c.node])).collect(),
+        }
+    }
+
+    /// Whether calls can be served, from what is known; no server is asked.
+    pub fn health(&self) -> Health {
+        let topology = self.cluster.topology();
+        let healthy = topology.nodes.iter().filter(|n| n.state == NodeState::Healthy).count();
+        match (healthy, topology.primary) {
+            (0, _) => Health::Down,
+            (n, Some(_)) if n == topology.nodes.len() => Health::Ok,
+            _ => Health::Degraded,
+        }
+    }
+
+    /// All metrics in the OpenMetrics text format.
+    pub fn metrics(&self) -> String {
+        let status = self.status();
+        let names: Vec<String> = self.cluster.names().iter().map(|n| n.to_string()).collect();
+        let gauges = Gauges {
+            nodes: status
+                .nodes
+                .iter()
+                .map(|n| NodeGauges {
+                    node: n.name.to_string(),
+                    up: n.state == NodeState::Healthy,
+                    primary: status.primary.as_ref() == Some(&n.name),
+                    lag_seconds: n.lag_seconds,
+                })
+                .collect(),
+            pools: status
+                .nodes
+                .iter()
+                .flat_map(|n| n.pools.iter().map(move |p| pool_gauges(&n.name, p)))
+                .collect(),
+        };
+        openmetrics(&self.calls, &names, gauges).unwrap_or_default()
+    }
+}
+
+fn calls_by_lane(counts: &[CallCounts], node: usize) -> BTreeMap<&'static str, u64> {
+    let of = |lane: Lane| {
+        let here = counts.iter().filter(|c| c.node == node && c.lane == lane);
+        here.map(|c| c.latency.count()).sum()
+    };
+    Lane::ALL.map(|lane| (lane.name(), of(lane))).into()
+}
+
+fn method(counts: &CallCounts, node: &Arc<str>) -> MethodStatus {
+    let ms = |seconds: f64| seconds * 1e3;
+    let latency: &HistogramCounts = &counts.latency;
+    let count = latency.count();
+    MethodStatus {
+        method: counts.method,
+        node: node.clone(),
+        lane: counts.lane.name(),
+        count,
+        application_errors: counts.application_errors,
+        infrastructure_errors: counts.infrastructure_errors,
+        mean_ms: if count == 0 { 0.0 } else { ms(latency.sum / count as f64) },
+        p50_ms: ms(latency.quantile(0.5).unwrap_or(0.0)),
+        p99_ms: ms(latency.quantile(0.99).unwrap_or(0.0)),
+    }
+}
+
+fn pool_gauges(node: &Arc<str>, pool: &PoolStatus) -> PoolGauges {
+    PoolGauges {
+        node: node.to_string(),
+        lane: pool.lane,
+        open: pool.open,
+        in_use: pool.in_use,
+        waiting: pool.waiting,
+        max: pool.max,
+    }
+}

@@ -1,0 +1,92 @@
+//! All background loops of an instance start here, and end with it.
+
+use std::future::Future;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::Instrument;
+
+use super::Runtime;
+use crate::backend::Backend;
+use crate::cluster::Watcher;
+
+/// The running loops.
+#[derive(Debug, Default)]
+pub(super) struct Tasks(Mutex<Vec<AbortHandle>>);
+
+impl Tasks {
+    pub(super) fn stop(&self) {
+        for task in self.0.lock().drain(..) {
+            task.abort();
+        }
+    }
+
+    /// Runs a loop that should never end; if it does, by a panic, that is said.
+    fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let task = tokio::spawn(work.instrument(tracing::info_span!("dbopt", task = name)));
+        self.0.lock().push(task.abort_handle());
+        tokio::spawn(async move {
+            if let Err(end) = task.await
+                && end.is_panic()
+            {
+                tracing::error!(task = name, "a background task panicked; this is a bug in dbopt: {end}");
+            }
+        });
+    }
+}
+
+/// How often the pools are looked after: often enough that the shortest of their times is kept to a quarter.
+fn tick<B: Backend>(runtime: &Runtime<B>) -> Duration {
+    (runtime.config.pool.idle_timeout / 8).clamp(Duration::from_millis(20), Duration::from_secs(1))
+}
+
+pub(super) fn start<B: Backend>(runtime: &Arc<Runtime<B>>, watchers: Vec<Watcher<B>>) {
+    for watcher in watchers {
+        runtime.tasks.spawn("watch a node", watcher.run());
+    }
+    runtime.tasks.spawn("look after the pools", look_after_pools(Arc::downgrade(runtime), tick(runtime)));
+    runtime.tasks.spawn("share the budget", share_on_change(Arc::downgrade(runtime), runtime.cluster.changes()));
+}
+
+async fn look_after_pools<B: Backend>(runtime: Weak<Runtime<B>>, every: Duration) {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut crowded = false;
+    loop {
+        ticks.tick().await;
+        let Some(runtime) = runtime.upgrade() else { return };
+        runtime.maintain();
+        crowded = runtime.watch_utilisation(crowded);
+    }
+}
+
+async fn share_on_change<B: Backend>(runtime: Weak<Runtime<B>>, mut changes: tokio::sync::watch::Receiver<u64>) {
+    while changes.changed().await.is_ok() {
+        let Some(runtime) = runtime.upgrade() else { return };
+        runtime.share_budget();
+    }
+}
+
+impl<B: Backend> Runtime<B> {
+    /// Warns when too many connections are in use (4.3), once until it is ten points better.
+    fn watch_utilisation(&self, was_crowded: bool) -> bool {
+        let in_use: usize = self.pools.iter().flatten().map(|p| p.in_use()).sum();
+        let share = in_use as f64 / self.budget.max() as f64;
+        let limit = self.config.pool.utilisation_warning;
+        if !was_crowded && share > limit {
+            tracing::warn!(
+                in_use, max = self.budget.max(), utilisation = format!("{:.0} %", share * 100.0),
+                "the connection pool is nearly exhausted: raise pool.max, or look for slow statements"
+            );
+            return true;
+        }
+        if was_crowded && share < limit - 0.1 {
+            tracing::info!(in_use, max = self.budget.max(), "the connection pool has room again");
+            return false;
+        }
+        was_crowded
+    }
+}

@@ -1,0 +1,75 @@
+//! PostgreSQL as the runtime's backend.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use dbopt_core::backend::{Backend, ConnectError, Endpoint, Purpose};
+use dbopt_core::error::Reason;
+use dbopt_core::op::Lane;
+use parking_lot::Mutex;
+
+use crate::connect::{Address, Opening, open};
+use crate::statement::StatementWatch;
+use crate::{Conn, Error};
+
+/// Opens PostgreSQL connections for the runtime.
+#[derive(Default)]
+pub struct Postgres {
+    watch: Option<Arc<dyn StatementWatch>>,
+    /// Parsed once per node: URLs do not change.
+    addresses: Mutex<HashMap<Arc<str>, Arc<Address>>>,
+}
+
+impl Postgres {
+    /// Opens connections that tell `watch` of every statement.
+    pub fn watched_by(watch: Arc<dyn StatementWatch>) -> Self {
+        Postgres {
+            watch: Some(watch),
+            addresses: Mutex::default(),
+        }
+    }
+
+    fn address(&self, endpoint: &Endpoint) -> Result<Arc<Address>, ConnectError> {
+        if let Some(known) = self.addresses.lock().get(&endpoint.name) {
+            return Ok(known.clone());
+        }
+        let parsed = Address::parse(&endpoint.url).map_err(|why| ConnectError::new(Reason::Other, why))?;
+        let address = Arc::new(parsed);
+        self.addresses.lock().insert(endpoint.name.clone(), address.clone());
+        Ok(address)
+    }
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres").finish_non_exhaustive()
+    }
+}
+
+impl Backend for Postgres {
+    type Connection = Conn;
+    type Error = Error;
+
+    fn check(&self, url: &str) -> Result<(), String> {
+        Address::parse(url).map(drop)
+    }
+
+    async fn connect(&self, endpoint: &Endpoint, purpose: Purpose) -> Result<Conn, ConnectError> {
+        let (application, read_only, needs_primary) = match purpose {
+            Purpose::Lane(Lane::Read) => ("dbopt read", true, false),
+            Purpose::Lane(Lane::Write) => ("dbopt write", false, true),
+            Purpose::Lane(Lane::Critical) => ("dbopt critical", false, true),
+            Purpose::Probe => ("dbopt probe", false, false),
+        };
+        open(Opening {
+            node: endpoint.name.clone(),
+            address: self.address(endpoint)?,
+            read_only,
+            application,
+            needs_primary,
+            watch: if purpose == Purpose::Probe { None } else { self.watch.clone() },
+        })
+        .await
+    }
+}

@@ -1,0 +1,2 @@
+//! The `dbopt` command.
+fn main() {}

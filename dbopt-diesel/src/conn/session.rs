@@ -1,0 +1,188 @@
+//! What the runtime asks of a connection.
+
+use std::time::Duration;
+
+use dbopt_core::backend::{Connection, Fault, FaultKind, Health, NodeReport};
+use dbopt_core::position::{Lsn, Position};
+use diesel::data_types::PgLsn;
+use diesel::prelude::*;
+use diesel_async::{AnsiTransactionManager, RunQueryDsl, SimpleAsyncConnection, TransactionManager};
+use tokio::time::{Instant, sleep};
+
+use super::{Conn, pg_current_wal_insert_lsn, pg_last_wal_replay_lsn};
+use crate::probe;
+
+/// A standby's timeline changes when its primary does; nothing on the wire says so.
+const TIMELINE_IS_GOOD_FOR: Duration = Duration::from_secs(5);
+
+/// How long a cancelled statement may take to end before it is cancelled again.
+const CANCEL_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+impl Connection for Conn {
+    fn health(&mut self) -> Health {
+        if self.wire.is_closed() {
+            Health::Closed
+        } else if self.wire.is_busy() || self.counts.differ() {
+            Health::Busy
+        } else if self.wire.in_transaction() {
+            Health::InTransaction
+        } else if AnsiTransactionManager::is_broken_transaction_manager(&mut self.pg) {
+            // diesel-async and the server disagree about the transaction: it cannot be used again.
+            Health::Closed
+        } else {
+            Health::Clean
+        }
+    }
+
+    fn begin_call(&mut self, track_position: bool) {
+        self.wire.forget_faults();
+        self.track_position = track_position;
+        self.committed_at = None;
+    }
+
+    fn fault(&mut self) -> Option<Fault> {
+        self.wire.fault()
+    }
+
+    fn committed_at(&mut self) -> Option<Position> {
+        self.committed_at.take()
+    }
+
+    async fn set_read_only(&mut self, read_only: bool) -> Result<(), Fault> {
+        if self.read_only != read_only {
+            let mode = if read_only { "ONLY" } else { "WRITE" };
+            let sql = format!("SET SESSION CHARACTERISTICS AS TRANSACTION READ {mode}");
+            let done = self.pg.batch_execute(&sql).await;
+            self.told(done)?;
+            self.read_only = read_only;
+        }
+        Ok(())
+    }
+
+    async fn begin(&mut self) -> Result<(), Fault> {
+        let begun = AnsiTransactionManager::begin_transaction(self).await;
+        self.told(begun)
+    }
+
+    async fn commit(&mut self) -> Result<(), Fault> {
+        if self.wire.transaction_failed() {
+            self.rollback().await?;
+            return Err(Fault {
+                kind: FaultKind::RolledBack,
+                sqlstate: None,
+                message: "an earlier statement of the transaction had failed".into(),
+            });
+        }
+        let committed = AnsiTransactionManager::commit_transaction(self).await;
+        self.told(committed)
+    }
+
+    async fn rollback(&mut self) -> Result<(), Fault> {
+        while self.wire.in_transaction() && !self.wire.is_closed() {
+            let rolled_back = AnsiTransactionManager::rollback_transaction(self).await;
+            self.told(rolled_back)?;
+        }
+        Ok(())
+    }
+
+    async fn log_end(&mut self) -> Result<Position, Fault> {
+        let end = diesel::select(pg_current_wal_insert_lsn()).get_result::<PgLsn>(&mut self.pg).await;
+        let end = self.told(end)?;
+        self.at(end)
+    }
+
+    async fn visible(&mut self) -> Result<Position, Fault> {
+        if !self.is_standby() {
+            return self.log_end().await;
+        }
+        if self.timeline_read_at.elapsed() > TIMELINE_IS_GOOD_FOR {
+            self.report().await?;
+        }
+        let replayed = diesel::select(pg_last_wal_replay_lsn()).get_result::<Option<PgLsn>>(&mut self.pg).await;
+        let replayed = self.told(replayed)?;
+        self.at(replayed.unwrap_or(PgLsn(0)))
+    }
+
+    async fn recover(&mut self) -> bool {
+        if !self.quiet_down().await {
+            return false;
+        }
+        self.counts.settle();
+        if self.wire.in_transaction() && self.rollback().await.is_err() {
+            return false;
+        }
+        self.health() == Health::Clean
+    }
+
+    async fn report(&mut self) -> Result<NodeReport, Fault> {
+        let row = diesel::sql_query(probe::SQL).get_result::<probe::Row>(&mut self.pg).await;
+        let report = self.told(row)?.report();
+        self.timeline = report.timeline;
+        self.timeline_read_at = Instant::now();
+        Ok(report)
+    }
+}
+
+impl Conn {
+    /// Cancels until everything sent is answered and an empty statement sent after the last cancellation has passed: a
+    /// cancellation that arrives late can then hit nobody else.
+    async fn quiet_down(&mut self) -> bool {
+        let mut cancelled = false;
+        if self.wire.is_busy() {
+            cancelled = self.canceller.cancel().await;
+            if !cancelled {
+                return false;
+            }
+        }
+        loop {
+            let passed = {
+                let mut conn = &self.pg;
+                let empty = conn.batch_execute("");
+                tokio::select! {
+                    passed = empty => Some(passed.is_ok()),
+                    () = sleep(CANCEL_AGAIN_AFTER) => None,
+                }
+            };
+            match passed {
+                Some(true) => {
+                    self.wire.until_idle().await;
+                    return !self.wire.is_closed();
+                }
+                // The empty statement itself met the cancellation: the next one proves that it is over.
+                Some(false) if cancelled && !self.wire.is_closed() => cancelled = false,
+                Some(false) => return false,
+                None => {
+                    cancelled = self.canceller.cancel().await;
+                    if !cancelled {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    fn at(&self, lsn: PgLsn) -> Result<Position, Fault> {
+        match self.timeline {
+            Some(timeline) => Ok(Position {
+                timeline,
+                lsn: Lsn(lsn.0),
+            }),
+            None => Err(Fault {
+                kind: FaultKind::Application,
+                sqlstate: None,
+                message: "the server does not say on which timeline it is".into(),
+            }),
+        }
+    }
+
+    /// diesel's result with the reason that the wire knows.
+    fn told<T>(&self, result: QueryResult<T>) -> Result<T, Fault> {
+        result.map_err(|error| {
+            self.wire.fault().unwrap_or_else(|| Fault {
+                kind: if self.wire.is_closed() { FaultKind::ConnectionLost } else { FaultKind::Application },
+                sqlstate: None,
+                message: error.to_string(),
+            })
+        })
+    }
+}

@@ -1,0 +1,153 @@
+//! From an address to a connection that is ready for calls.
+
+use std::error::Error;
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use dbopt_core::backend::{ConnectError, Role};
+use dbopt_core::error::{Reason, SqlState};
+use diesel_async::AsyncPgConnection;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_postgres::config::{SslMode, SslNegotiation};
+use tokio_postgres::tls::NoTls;
+use tokio_postgres::{AsyncMessage, Client, Connection, SimpleQueryMessage};
+
+use super::socket::Socket;
+use super::tls::{self, Negotiated, Tapped};
+use super::url::Address;
+use super::{Canceller, Driver};
+use crate::Conn;
+use crate::conn::{Parts, Tap, Wire};
+use crate::probe;
+use crate::statement::StatementWatch;
+
+/// What a new connection is to be.
+pub(crate) struct Opening {
+    pub(crate) node: Arc<str>,
+    pub(crate) address: Arc<Address>,
+    pub(crate) read_only: bool,
+    pub(crate) application: &'static str,
+    /// Refuse a server that is in recovery.
+    pub(crate) needs_primary: bool,
+    pub(crate) watch: Option<Arc<dyn StatementWatch>>,
+}
+
+/// Opens a connection. The caller bounds it in time; dropping the future closes what was opened.
+pub(crate) async fn open(opening: Opening) -> Result<Conn, ConnectError> {
+    let Opening { node, address, .. } = &opening;
+    let wire = Wire::new(node.clone(), opening.watch.clone());
+    let mut login = address.login.clone();
+    if login.get_application_name().is_none() {
+        login.application_name(opening.application);
+    }
+    if opening.read_only {
+        let earlier = login.get_options().unwrap_or_default();
+        let options = format!("{earlier} -c default_transaction_read_only=on");
+        login.options(options.trim());
+    }
+    let socket = Socket::connect(address).await?;
+    let (client, driver) = match tls::negotiate(socket, address).await? {
+        Negotiated::Plain(socket) => {
+            let stream = Tap::new(socket, wire.clone());
+            let connected = login.connect_raw(stream, NoTls).await.map_err(|e| explain(&e, address))?;
+            drive(connected, wire.clone())
+        }
+        Negotiated::Tls(socket, connector) => {
+            // The server has agreed already, so the handshake follows at once.
+            login.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+            let tapped = Tapped {
+                connector,
+                wire: wire.clone(),
+            };
+            let connected = login.connect_raw(socket, tapped).await.map_err(|e| explain(&e, address))?;
+            drive(connected, wire.clone())
+        }
+    };
+    let report = ask(&client, address).await?;
+    wire.start(report.role == Role::Replica);
+    if opening.needs_primary && report.role == Role::Replica {
+        return Err(ConnectError::new(
+            Reason::WrongServer,
+            format!("{}: it is a standby, and writes need the primary", address.name()),
+        ));
+    }
+    let canceller = Canceller {
+        address: address.clone(),
+        token: client.cancel_token(),
+    };
+    let pg = AsyncPgConnection::try_from(client).await.map_err(|e| {
+        ConnectError::new(Reason::Other, format!("{}: the session cannot be set up: {e}", address.name()))
+    })?;
+    Ok(Conn::new(Parts {
+        pg,
+        wire,
+        canceller,
+        driver,
+        timeline: report.timeline,
+        read_only: opening.read_only,
+    }))
+}
+
+/// Starts the task that moves the connection's bytes.
+fn drive<S, T>((client, mut connection): (Client, Connection<S, T>), wire: Arc<Wire>) -> (Client, Driver)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let seen = wire.clone();
+    let task = tokio::spawn(async move {
+        let ended = loop {
+            match poll_fn(|cx| connection.poll_message(cx)).await {
+                Some(Ok(AsyncMessage::Notice(notice))) => {
+                    tracing::debug!(severity = notice.severity(), code = notice.code().code(), "{}", notice.message());
+                }
+                Some(Ok(_)) => {}
+                Some(Err(e)) => break Some(e),
+                None => break None,
+            }
+        };
+        seen.close(ended.as_ref().map(|e| e as &dyn std::fmt::Display));
+    });
+    let driver = Driver {
+        task: task.abort_handle(),
+        wire,
+    };
+    (client, driver)
+}
+
+/// Asks the server what it is; the tap is not listening yet, so nothing of this is counted.
+async fn ask(client: &Client, address: &Address) -> Result<dbopt_core::backend::NodeReport, ConnectError> {
+    let rows = client.simple_query(probe::SQL).await.map_err(|e| explain(&e, address))?;
+    rows.iter()
+        .find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => probe::Row::from_text(row),
+            _ => None,
+        })
+        .map(|row| row.report())
+        .ok_or_else(|| ConnectError::new(Reason::Other, format!("{}: it does not say what it is", address.name())))
+}
+
+/// The reason for a failed connection, by SQLSTATE where the server gave one, with what to do about it.
+pub(super) fn explain(error: &tokio_postgres::Error, address: &Address) -> ConnectError {
+    let place = address.name();
+    let Some(db) = error.as_db_error() else {
+        let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        let tls = error.to_string().contains("TLS");
+        let reason = if tls { Reason::Tls } else { Reason::Refused };
+        return ConnectError::new(reason, format!("{place}: {cause}"));
+    };
+    let code = db.code().code();
+    let (reason, remedy) = match code {
+        "28P01" | "28000" => (Reason::Authentication, "check the user and password in the URL, and pg_hba.conf on the server"),
+        "3D000" => (Reason::UnknownDatabase, "check the database name in the URL, or create it"),
+        "53300" => (Reason::ServerFull, "lower pool.max of the instances, or raise max_connections on the server"),
+        "57P03" => (Reason::NotReady, "it is tried again"),
+        _ => (Reason::Other, ""),
+    };
+    let remedy = if remedy.is_empty() { String::new() } else { format!("; {remedy}") };
+    ConnectError {
+        reason,
+        message: format!("{place}: {} (SQLSTATE {code}){remedy}", db.message()),
+        sqlstate: code.as_bytes().try_into().ok().map(SqlState),
+    }
+}

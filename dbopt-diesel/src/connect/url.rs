@@ -1,0 +1,165 @@
+//! Connection URLs. Pure.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use tokio_postgres::config::{Host, SslMode};
+
+/// How a connection is encrypted, as libpq's `sslmode` says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encryption {
+    /// Never.
+    Disable,
+    /// If the server offers it; no certificate is checked.
+    Prefer,
+    /// Always; no certificate is checked.
+    Require,
+    /// Always; the certificate must come from a known authority.
+    VerifyCa,
+    /// Always; the certificate must also be the host's.
+    VerifyFull,
+}
+
+/// Where a server is and how to log in there.
+#[derive(Clone)]
+pub(crate) struct Address {
+    pub(crate) host: Host,
+    pub(crate) port: u16,
+    pub(crate) encryption: Encryption,
+    pub(crate) root_certificate: Option<PathBuf>,
+    /// Everything else, for the login.
+    pub(crate) login: tokio_postgres::Config,
+}
+
+impl Address {
+    /// Reads a URL such as `postgres://user:password@host:5432/database?sslmode=verify-full`.
+    ///
+    /// The message of an error never holds the password.
+    pub(crate) fn parse(url: &str) -> Result<Address, String> {
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err("write it as postgres://user:password@host:5432/database".into());
+        }
+        let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        let mut encryption = Encryption::Prefer;
+        let mut root_certificate = None;
+        let mut passed_on = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=').unwrap_or((pair, "")) {
+                ("sslmode", mode) => encryption = Encryption::from_str(mode)?,
+                ("sslrootcert", path) => root_certificate = Some(PathBuf::from(decoded(path)?)),
+                _ => passed_on.push(pair),
+            }
+        }
+        let plain = if passed_on.is_empty() { base.to_owned() } else { format!("{base}?{}", passed_on.join("&")) };
+        let mut login = tokio_postgres::Config::from_str(&plain).map_err(|e| reason(&e))?;
+        let [host] = login.get_hosts() else {
+            return Err(format!(
+                "it names {} hosts: give every server a URL of its own, in database.replicas",
+                login.get_hosts().len()
+            ));
+        };
+        let host = host.clone();
+        let port = login.get_ports().first().copied().unwrap_or(5432);
+        if login.get_user().is_none() {
+            return Err("it names no user: write it as postgres://user@host:5432/database".into());
+        }
+        login.ssl_mode(SslMode::Disable);
+        Ok(Address {
+            host,
+            port,
+            encryption,
+            root_certificate,
+            login,
+        })
+    }
+
+    /// The host and port, without anything secret.
+    pub(crate) fn name(&self) -> String {
+        match &self.host {
+            Host::Tcp(host) => format!("{host}:{}", self.port),
+            Host::Unix(path) => format!("{}:{}", path.display(), self.port),
+        }
+    }
+}
+
+impl FromStr for Encryption {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "disable" => Encryption::Disable,
+            "prefer" | "allow" => Encryption::Prefer,
+            "require" => Encryption::Require,
+            "verify-ca" => Encryption::VerifyCa,
+            "verify-full" => Encryption::VerifyFull,
+            other => {
+                return Err(format!(
+                    "sslmode={other} is none of disable, prefer, require, verify-ca, verify-full"
+                ));
+            }
+        })
+    }
+}
+
+/// The parser's reason, which names the key at fault but never a value.
+fn reason(error: &tokio_postgres::Error) -> String {
+    use std::error::Error;
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+fn decoded(text: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16));
+        match (digit(rest.next()), digit(rest.next())) {
+            (Some(high), Some(low)) => bytes.push((high * 16 + low) as u8),
+            _ => return Err("a % in it is not followed by two hexadecimal digits".into()),
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| "its %-encoded text is not UTF-8".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(url: &str) -> String {
+        match Address::parse(url) {
+            Err(why) => why,
+            Ok(_) => panic!("{url} was taken"),
+        }
+    }
+
+    #[test]
+    fn libpq_modes_and_certificates_are_understood() {
+        let address = Address::parse("postgres://u:p@h:6000/d?sslmode=verify-full&sslrootcert=%2Fca.pem&application_name=x").unwrap();
+        assert_eq!(address.encryption, Encryption::VerifyFull);
+        assert_eq!(address.root_certificate, Some("/ca.pem".into()));
+        assert_eq!((address.port, address.login.get_application_name()), (6000, Some("x")));
+        assert_eq!(address.name(), "h:6000");
+    }
+
+    #[test]
+    fn what_cannot_be_used_says_what_to_write() {
+        assert!(refused("mysql://h/d").contains("postgres://user:password@host"));
+        assert!(refused("postgres://u@a,b/d").contains("database.replicas"));
+        assert!(refused("postgres://u@h/d?sslmode=maybe").contains("verify-full"));
+        assert!(refused("postgres://h/d").contains("no user"));
+        assert!(refused("postgres://u@h/d?nonsense=1").contains("nonsense"));
+    }
+
+    #[test]
+    fn a_refusal_never_holds_the_password() {
+        for url in ["postgres://u:hunter2@h/d?nonsense=1", "postgres://u:hunter2@h:99999/d", "postgres://u:hunter2@a,b/d", "postgres://u:hunter2@h/d?sslmode=x"] {
+            assert!(!refused(url).contains("hunter2"), "{url}");
+        }
+    }
+}

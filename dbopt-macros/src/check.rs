@@ -1,0 +1,69 @@
+//! Decides whether what was written makes sense, and what it means. Finds every mistake before it gives up.
+
+mod operation;
+mod placeholders;
+mod signature;
+
+use crate::errors::Errors;
+use crate::model::{Block, Function, Given, Helpers, Item, Method, Place, Settings};
+use crate::parse::plain;
+
+/// The method to expand. `None` when its signature does not allow one; mistakes in options alone leave a method that can
+/// be expanded, so that its callers still type-check.
+pub(crate) fn method<'a>(
+    function: &'a Function,
+    helpers: &Helpers,
+    block: &Block,
+    errors: &mut Errors,
+) -> Option<Method<'a>> {
+    let operation = operation::decide(helpers, errors);
+    let signature = signature::read(function, &block.place, operation, errors);
+    placeholders::check(helpers, &signature.names, errors);
+    let free = name_is_free(function, block, errors);
+    let (connection, returns) = (signature.connection?, signature.returns?);
+    (signature.sound && free).then_some(Method {
+        source: function,
+        operation,
+        receiver: signature.receiver,
+        connection,
+        arguments: signature.arguments,
+        returns,
+    })
+}
+
+/// `find` becomes `find` and `find_in`: nobody else may have that name.
+fn name_is_free(function: &Function, block: &Block, errors: &mut Errors) -> bool {
+    let name = plain(&function.sig.ident);
+    let taken = block.items.iter().find_map(|item| match item {
+        Item::Function(other) if plain(&other.sig.ident) == format!("{name}_in") => Some(other),
+        _ => None,
+    });
+    if let Some(other) = taken {
+        let message = format!(
+            "`#[repository]` writes `{name}_in` for `{name}`: give this function another name, or take the helper \
+             attribute off `{name}`"
+        );
+        errors.at(&other.sig.ident, message);
+    }
+    taken.is_none()
+}
+
+/// What is wrong with the block as a whole. `false`: nothing in it can be expanded.
+pub(crate) fn block(block: &Block, settings: &Settings, errors: &mut Errors) -> bool {
+    match (&block.place, &settings.db) {
+        (Place::Impl { name, of_trait: Some(of_trait) }, _) => {
+            let message = format!(
+                "a trait's `impl` cannot be a repository, as the trait fixes the signatures: put the methods into \
+                 `impl {name} {{ .. }}` and call them from here"
+            );
+            errors.at(of_trait, message);
+            false
+        }
+        (Place::Module { .. }, Some(Given { tokens, .. })) => {
+            errors
+                .at(tokens, "`db` is for `impl` blocks: a function of a module takes `db: &Db` as its first parameter");
+            true
+        }
+        _ => true,
+    }
+}

@@ -1,0 +1,255 @@
+//! A [`Method`] to tokens: one static, and one call into the runtime. Nothing is decided here.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Attribute, Type};
+
+use crate::attrs;
+use crate::generics;
+use crate::model::{Argument, Function, Intent, Method, Operation, Settings};
+use crate::parse::plain;
+
+/// What all methods of a block have in common.
+pub(crate) struct Scope<'a> {
+    /// Path of the runtime crate.
+    pub(crate) krate: TokenStream,
+    /// `Flights`, in `Flights::find`.
+    pub(crate) name: &'a str,
+    pub(crate) settings: &'a Settings,
+}
+
+/// The public function, and the user's own under the name `<name>_in`.
+pub(crate) fn method(method: &Method<'_>, scope: &Scope<'_>) -> TokenStream {
+    let public = public(method, scope);
+    let twin = twin(method.source);
+    quote!(#public #twin)
+}
+
+fn public(method: &Method<'_>, scope: &Scope<'_>) -> TokenStream {
+    let site = Span::mixed_site();
+    let (source, krate, returns) = (method.source, &scope.krate, method.returns);
+    let sig = &source.sig;
+    let (attrs, vis, name) = (attrs::public(&source.attrs), &source.vis, &sig.ident);
+    let (asyncness, fn_token, generics) = (&sig.asyncness, &sig.fn_token, generics::without_connection(method));
+    let where_clause = &sig.generics.where_clause;
+    let operation = operation(method, scope);
+    let (first, db) = database(method, scope);
+    let parameters = method.arguments.iter().map(parameter);
+    let outcome = assert_outcome(returns, krate);
+    let attempts = attempts(method, krate);
+    quote_spanned! {site=>
+        #(#attrs)*
+        #vis #asyncness #fn_token #name #generics (#first, #(#parameters),*) -> #returns #where_clause {
+            static __DBOPT_OP: #krate::__private::Op = #operation;
+            #outcome
+            let mut __dbopt_call = #krate::__private::call(#db, &__DBOPT_OP);
+            #attempts
+        }
+    }
+}
+
+/// The body may run again: a loop, until the runtime is content. Else: once.
+fn attempts(method: &Method<'_>, krate: &TokenStream) -> TokenStream {
+    let site = Span::mixed_site();
+    let body = body(method, krate);
+    // What needs `E: From<Error>` stands at the return type, where a message about it belongs.
+    let at_return = located(method.returns);
+    let acquire = quote_spanned! {at_return=>
+        let mut __dbopt_lease = __dbopt_call.acquire().await?;
+    };
+    if method.operation.runs_again() {
+        let finish = quote_spanned!(at_return=> __dbopt_call.finish(__dbopt_lease, __dbopt_attempt).await);
+        quote_spanned! {site=>
+            loop {
+                #acquire
+                #body
+                let __dbopt_attempt = __dbopt_call.run(__dbopt_body).await;
+                if let ::core::option::Option::Some(__dbopt_result) = #finish {
+                    break __dbopt_result;
+                }
+            }
+        }
+    } else {
+        let finish = quote_spanned!(at_return=> __dbopt_call.finish_once(__dbopt_lease, __dbopt_attempt).await);
+        quote_spanned! {site=>
+            #acquire
+            #body
+            let __dbopt_attempt = __dbopt_call.run(__dbopt_body).await;
+            #finish
+        }
+    }
+}
+
+/// `let __dbopt_body = Self::find_in(self, lend(..), ..);`. A `#[cfg]` cannot stand on an argument of a call, so with
+/// `#[cfg]` on parameters there is one such line for each combination.
+fn body(method: &Method<'_>, krate: &TokenStream) -> TokenStream {
+    let site = Span::mixed_site();
+    let conditions = conditions(&method.arguments);
+    let combinations = (0..1_usize << conditions.len()).map(|chosen| {
+        let holds = |condition: &TokenStream| {
+            let at = conditions.iter().position(|other| other.to_string() == condition.to_string());
+            at.is_none_or(|at| chosen & (1 << at) != 0)
+        };
+        let passed = method.arguments.iter().filter(|argument| condition(argument).is_none_or(|it| holds(&it)));
+        let call = call(method, passed, krate);
+        let terms = conditions.iter().map(|it| if holds(it) { it.clone() } else { quote!(not(#it)) });
+        let cfg = (!conditions.is_empty()).then(|| quote!(#[cfg(all(#(#terms),*))]));
+        quote_spanned!(site=> #cfg let __dbopt_body = #call;)
+    });
+    combinations.collect()
+}
+
+fn call<'a>(
+    method: &Method<'_>,
+    arguments: impl Iterator<Item = &'a Argument<'a>>,
+    krate: &TokenStream,
+) -> TokenStream {
+    let site = Span::mixed_site();
+    let twin = twin_name(&method.source.sig.ident);
+    let turbofish = generics::turbofish(&method.source.sig.generics);
+    let function = match method.receiver {
+        Some(_) => quote_spanned!(site=> Self::#twin #turbofish),
+        None => quote_spanned!(site=> self::#twin #turbofish),
+    };
+    let receiver = method.receiver.map(|receiver| receiver.self_token).into_iter().map(|it| quote!(#it));
+    let passed = receiver.chain([loan(method, krate)]).chain(arguments.map(|argument| passed(argument, krate)));
+    quote_spanned!(site=> #function(#(#passed),*))
+}
+
+fn loan(method: &Method<'_>, krate: &TokenStream) -> TokenStream {
+    let ty = method.connection.ty;
+    let lent = quote_spanned!(located(ty)=> #krate::__private::lend::<#ty>(&mut __dbopt_lease));
+    if method.connection.exclusive { lent } else { quote_spanned!(located(ty)=> &*#lent) }
+}
+
+fn passed(argument: &Argument<'_>, krate: &TokenStream) -> TokenStream {
+    let name = hygienic(&argument.name);
+    if !argument.cloned {
+        return name.to_token_stream();
+    }
+    // From the first to the last token of the type, so that a missing `Clone` underlines all of it.
+    let (first, last) = ends(argument.ty);
+    let mut name = name;
+    name.set_span(last.resolved_at(Span::mixed_site()));
+    let reference = quote_spanned!(first.resolved_at(Span::mixed_site())=> &);
+    quote_spanned!(located(argument.ty)=> #krate::__private::clone_arg(#reference #name))
+}
+
+/// The user's function, renamed and otherwise as it was.
+fn twin(source: &Function) -> TokenStream {
+    let (attrs, vis, body) = (&source.attrs, &source.vis, &source.body);
+    let documentation = attrs::documentation_of_twin(attrs);
+    let mut sig = source.sig.clone();
+    sig.ident = twin_name(&sig.ident);
+    quote!(#(#attrs)* #documentation #vis #sig #body)
+}
+
+fn twin_name(name: &Ident) -> Ident {
+    format_ident!("{}_in", name)
+}
+
+fn operation(method: &Method<'_>, scope: &Scope<'_>) -> TokenStream {
+    let site = Span::mixed_site();
+    let krate = &scope.krate;
+    let Operation { intent, critical, max_staleness, from_primary, idempotent, without_transaction } = method.operation;
+    let ident = &method.source.sig.ident;
+    let name = format!("{}::{}", scope.name, plain(ident));
+    let intent = match intent {
+        Intent::Read => quote_spanned!(site=> Read),
+        Intent::Write => quote_spanned!(site=> Write),
+    };
+    let staleness = max_staleness.map(|staleness| {
+        let millis = u64::try_from(staleness.as_millis()).unwrap_or(u64::MAX);
+        quote_spanned!(site=> .max_staleness(::core::time::Duration::from_millis(#millis)))
+    });
+    let critical = critical.then(|| quote_spanned!(site=> .critical()));
+    let primary = from_primary.then(|| quote_spanned!(site=> .from_primary()));
+    let idempotent = idempotent.then(|| quote_spanned!(site=> .idempotent()));
+    let transaction = without_transaction.then(|| quote_spanned!(site=> .without_transaction()));
+    // With the span of the name, as `line!` tells the line of the outermost expansion.
+    let at = quote_spanned!(ident.span()=> ::core::module_path!(), ::core::file!(), ::core::line!());
+    quote_spanned! {site=>
+        #krate::__private::Op::new(#name, #krate::__private::Intent::#intent)
+            #critical #staleness #primary #idempotent #transaction
+            .at(#at)
+    }
+}
+
+/// The first parameter, and an expression for `&Db`.
+fn database(method: &Method<'_>, scope: &Scope<'_>) -> (TokenStream, TokenStream) {
+    let Some(receiver) = method.receiver else {
+        let krate = &scope.krate;
+        let taken = method.arguments.iter().any(|argument| argument.name == "db");
+        let db = Ident::new(if taken { "dbopt_db" } else { "db" }, Span::mixed_site());
+        return (quote!(#db: &#krate::Db), quote!(#db));
+    };
+    let db = match &scope.settings.db {
+        Some(given) => {
+            let db = &given.value;
+            quote!(&#db)
+        }
+        None => {
+            let this = receiver.self_token;
+            quote!(&#this.db)
+        }
+    };
+    (receiver.to_token_stream(), db)
+}
+
+fn parameter(argument: &Argument<'_>) -> TokenStream {
+    let (cfg, name, ty) = (&argument.cfg, hygienic(&argument.name), argument.ty);
+    quote!(#(#cfg)* #name: #ty)
+}
+
+/// The user's name at the user's place, but ours to resolve: it meets neither lints on the body nor other names.
+fn hygienic(name: &Ident) -> Ident {
+    let mut name = name.clone();
+    name.set_span(name.span().resolved_at(Span::mixed_site()));
+    name
+}
+
+/// A bound that says what a return type must be. `impl Trait` cannot be named in a body; `finish` checks it there.
+fn assert_outcome(returns: &Type, krate: &TokenStream) -> Option<TokenStream> {
+    let named = !contains_impl(returns.to_token_stream());
+    named.then(|| quote_spanned!(located(returns)=> #krate::__private::assert_outcome::<#returns>();))
+}
+
+fn contains_impl(tokens: TokenStream) -> bool {
+    tokens.into_iter().any(|token| match token {
+        proc_macro2::TokenTree::Ident(word) => word == "impl",
+        proc_macro2::TokenTree::Group(group) => contains_impl(group.stream()),
+        _ => false,
+    })
+}
+
+fn conditions(arguments: &[Argument<'_>]) -> Vec<TokenStream> {
+    let mut conditions: Vec<TokenStream> = Vec::new();
+    for it in arguments.iter().filter_map(condition) {
+        if conditions.iter().all(|other| other.to_string() != it.to_string()) {
+            conditions.push(it);
+        }
+    }
+    conditions
+}
+
+fn condition(argument: &Argument<'_>) -> Option<TokenStream> {
+    let inner = |attr: &&Attribute| attr.meta.require_list().ok().map(|list| list.tokens.clone());
+    let all: Vec<TokenStream> = argument.cfg.iter().filter_map(inner).collect();
+    match all.as_slice() {
+        [] => None,
+        [one] => Some(one.clone()),
+        several => Some(quote!(all(#(#several),*))),
+    }
+}
+
+/// The place of the tokens, with our own hygiene.
+fn located(tokens: impl Spanned) -> Span {
+    tokens.span().resolved_at(Span::mixed_site())
+}
+
+fn ends(tokens: impl ToTokens) -> (Span, Span) {
+    let mut tokens = tokens.into_token_stream().into_iter();
+    let first = tokens.next().map_or_else(Span::mixed_site, |token| token.span());
+    (first, tokens.last().map_or(first, |token| token.span()))
+}

@@ -1,0 +1,218 @@
+//! What was written, as plain data: no tokens are built here and nothing is decided.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
+use syn::{Attribute, Expr, Path, Receiver, Signature, Type, Visibility};
+
+use crate::rate::Rate;
+use crate::template::Part;
+
+/// The block under `#[repository]`.
+pub(crate) struct Block {
+    /// Everything before the braces, word for word.
+    pub(crate) head: TokenStream,
+    pub(crate) place: Place,
+    pub(crate) braces: Span,
+    pub(crate) inner_attrs: Vec<Attribute>,
+    pub(crate) items: Vec<Item>,
+}
+
+/// Where the methods live.
+pub(crate) enum Place {
+    Impl {
+        /// The last segment of the type: `Flights`.
+        name: String,
+        /// `Some` for `impl Trait for Type`, which cannot be a repository.
+        of_trait: Option<Path>,
+    },
+    Module {
+        name: String,
+    },
+}
+
+impl Place {
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Impl { name, .. } | Self::Module { name } => name,
+        }
+    }
+}
+
+pub(crate) enum Item {
+    Function(Box<Function>),
+    Other(Other),
+}
+
+/// A function, its body untouched: a half-typed body is the compiler's and the editor's business.
+pub(crate) struct Function {
+    pub(crate) attrs: Vec<Attribute>,
+    pub(crate) vis: Visibility,
+    pub(crate) sig: Signature,
+    pub(crate) body: Group,
+}
+
+/// Anything that is not a function, or that could not be read as one.
+pub(crate) struct Other {
+    pub(crate) attrs: Vec<Attribute>,
+    pub(crate) tokens: TokenStream,
+    /// Why a thing that looks like a function is not one for us.
+    pub(crate) unreadable: Option<syn::Error>,
+}
+
+/// A value and the tokens that gave it, to point at.
+pub(crate) struct Given<T> {
+    pub(crate) value: T,
+    pub(crate) tokens: TokenStream,
+}
+
+impl<T> Given<T> {
+    pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> Given<U> {
+        Given { value: f(self.value), tokens: self.tokens }
+    }
+}
+
+/// The options of `#[repository(..)]`.
+#[derive(Default)]
+pub(crate) struct Settings {
+    pub(crate) db: Option<Given<Expr>>,
+    pub(crate) krate: Option<Given<Path>>,
+}
+
+/// The helper attributes of one method, as written.
+#[derive(Default)]
+pub(crate) struct Helpers {
+    pub(crate) read: Option<Given<Read>>,
+    pub(crate) write: Option<Given<Write>>,
+    pub(crate) critical: Option<Given<()>>,
+    pub(crate) cached: Option<Given<Cached>>,
+    pub(crate) batched: Option<Given<Batched>>,
+    pub(crate) rate_limited: Option<Given<RateLimited>>,
+}
+
+#[derive(Default)]
+pub(crate) struct Read {
+    pub(crate) max_staleness: Option<Given<Duration>>,
+    pub(crate) from_primary: Option<Given<()>>,
+}
+
+#[derive(Default)]
+pub(crate) struct Write {
+    pub(crate) invalidates: Option<Given<Vec<Given<Vec<Part>>>>>,
+    pub(crate) write_through: Option<Given<Target>>,
+    pub(crate) idempotent: Option<Given<()>>,
+    pub(crate) transaction: Option<Given<bool>>,
+}
+
+/// `find(id)`: a cached method, and with what to call it.
+pub(crate) struct Target {
+    #[expect(dead_code, reason = "read by the expansion once write_through is available")]
+    pub(crate) method: Ident,
+    pub(crate) args: Vec<Given<Source>>,
+}
+
+/// Where an argument of a target comes from.
+pub(crate) enum Source {
+    Literal,
+    /// An argument or `ret`, and its fields.
+    Value {
+        name: String,
+    },
+}
+
+#[derive(Default)]
+#[allow(dead_code, reason = "checked now, expanded once #[cached] is available")]
+pub(crate) struct Cached {
+    pub(crate) tags: Option<Given<Vec<Given<Vec<Part>>>>>,
+    pub(crate) ttl: Option<Given<Duration>>,
+    pub(crate) l1_ttl: Option<Given<Duration>>,
+    pub(crate) key: Option<Given<Vec<Part>>>,
+    pub(crate) vary_by_user: Option<Given<bool>>,
+    pub(crate) cache_none: Option<Given<bool>>,
+    pub(crate) strong: Option<Given<()>>,
+    pub(crate) stale_if_error: Option<Given<Duration>>,
+    pub(crate) refresh_ahead: Option<Given<f64>>,
+    pub(crate) layers: Option<Given<Layers>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layers {
+    L1,
+    L2,
+}
+
+#[derive(Default)]
+#[allow(dead_code, reason = "checked now, expanded once #[batched] is available")]
+pub(crate) struct Batched {
+    pub(crate) one: Option<Given<Ident>>,
+}
+
+#[derive(Default)]
+#[allow(dead_code, reason = "checked now, expanded once #[rate_limited] is available")]
+pub(crate) struct RateLimited {
+    pub(crate) per_user: Option<Given<Rate>>,
+    pub(crate) global: Option<Given<Rate>>,
+    pub(crate) key: Option<Given<Vec<Part>>>,
+    pub(crate) cost: Option<Given<NonZeroU32>>,
+}
+
+/// A method whose signature holds: what `expand` needs, all of it decided.
+pub(crate) struct Method<'a> {
+    pub(crate) source: &'a Function,
+    pub(crate) operation: Operation,
+    /// `None` for a free function.
+    pub(crate) receiver: Option<&'a Receiver>,
+    pub(crate) connection: Connection<'a>,
+    pub(crate) arguments: Vec<Argument<'a>>,
+    pub(crate) returns: &'a Type,
+}
+
+/// What the call means to the runtime.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Operation {
+    pub(crate) intent: Intent,
+    pub(crate) critical: bool,
+    pub(crate) max_staleness: Option<Duration>,
+    pub(crate) from_primary: bool,
+    pub(crate) idempotent: bool,
+    pub(crate) without_transaction: bool,
+}
+
+impl Operation {
+    /// Whether the body may run a second time, on another node.
+    pub(crate) fn runs_again(&self) -> bool {
+        self.intent == Intent::Read || self.idempotent
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Intent {
+    Read,
+    Write,
+}
+
+/// The parameter that the runtime fills in.
+pub(crate) struct Connection<'a> {
+    /// `Conn` in `&mut Conn`.
+    pub(crate) ty: &'a Type,
+    pub(crate) exclusive: bool,
+}
+
+/// A parameter of the public function.
+pub(crate) struct Argument<'a> {
+    pub(crate) name: Ident,
+    pub(crate) ty: &'a Type,
+    pub(crate) cfg: Vec<&'a Attribute>,
+    /// Cloned for each attempt, because the body may run again and the value is owned.
+    pub(crate) cloned: bool,
+}
+
+impl Block {
+    /// The braces around `inside`, with the user's own span.
+    pub(crate) fn braced(&self, inside: TokenStream) -> Group {
+        let mut group = Group::new(Delimiter::Brace, inside);
+        group.set_span(self.braces);
+        group
+    }
+}

@@ -1,0 +1,18 @@
+#![allow(unused)]
+
+use dbopt_diesel::prelude::*;
+use diesel::QueryResult;
+
+pub struct Flights {
+    db: Db,
+}
+
+#[repository]
+impl Flights {
+    #[read]
+    pub fn find(&self, conn: &mut Conn, id: i64) -> QueryResult<i64> {
+        Ok(id)
+    }
+}
+
+fn main() {}

@@ -1,0 +1,23 @@
+#![allow(unused)]
+
+use dbopt_diesel::prelude::*;
+use diesel::QueryResult;
+
+pub struct Flights {
+    db: Db,
+}
+
+#[repository]
+impl Flights {
+    #[write(from = "primary")]
+    pub async fn delay(&self, conn: &mut Conn, id: i64) -> QueryResult<i64> {
+        Ok(id)
+    }
+
+    #[read(idempotent)]
+    pub async fn find(&self, conn: &mut Conn, id: i64) -> QueryResult<i64> {
+        Ok(id)
+    }
+}
+
+fn main() {}

@@ -1,0 +1,192 @@
+//! The developer's commands: `cargo xtask help`.
+
+// This program measures and waits in real time; the rule is for code that runs under a test's clock.
+#![allow(clippy::disallowed_methods)]
+
+mod bench;
+mod book;
+mod ci;
+mod criteria;
+mod demo;
+mod imports;
+mod licences;
+mod setup;
+mod shell;
+mod source;
+mod term;
+mod test;
+
+use anyhow::{Result, bail};
+use std::process::ExitCode;
+
+struct Command {
+    name: &'static str,
+    arguments: &'static str,
+    summary: &'static str,
+    details: &'static str,
+    run: fn(&[String]) -> Result<()>,
+}
+
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "demo",
+        arguments: "[--once] [--seconds N] [--json FILE]",
+        summary: "start a cluster and the `flights` example, send traffic, show what happened",
+        details: "\
+Installs PostgreSQL and Redis if they are missing, builds the example, starts a primary, three replicas and Redis on
+free ports, and drives HTTP traffic at it. Everything it started ends with it (Ctrl-C).
+
+  --once        end after the table of results
+  --seconds N   how long to send traffic
+  --json FILE   write the figures to FILE
+
+Further arguments are passed on to the demo program.",
+        run: demo::run,
+    },
+    Command {
+        name: "test",
+        arguments: "[-p PACKAGE] [--no-capture] [filter..]",
+        summary: "run the tests and doctests, against real servers",
+        details: "\
+Uses cargo-nextest if it is installed, cargo test otherwise. A filter is a part of a test's name. With a filter
+or a package, doctests are left out.
+
+  -p PACKAGE     the tests of one package (repeatable)
+  --no-capture   show what the tests print
+
+  cargo xtask test r03                     the tests of requirement R3
+  cargo xtask test --no-capture r04_2_     one test, with its output
+  RUST_LOG=dbopt=debug cargo xtask test --no-capture r04_2_",
+        run: test::run,
+    },
+    Command {
+        name: "bench",
+        arguments: "[name] [-- args..]",
+        summary: "run the benchmarks, or one of them",
+        details: "Further arguments after `--` are passed on to the benchmark.",
+        run: bench::run,
+    },
+    Command {
+        name: "ci",
+        arguments: "",
+        summary: "everything that has to hold before a change is merged (.ci/run)",
+        details: "\
+Formatting, import directions, criteria, book, licences, clippy, documentation, tests. A failing step does not hide the
+ones after it.",
+        run: ci::run,
+    },
+    Command {
+        name: "criteria",
+        arguments: "[--missing]",
+        summary: "the 60 criteria of the requirements and the tests that show each",
+        details: "\
+A test shows criterion 7.3 when its name starts with `r07_3_`. Ignored tests are listed but show nothing. A name that
+matches no criterion, or that two tests share, is an error.
+
+  --missing   only the criteria that no test shows yet",
+        run: criteria::run,
+    },
+    Command {
+        name: "imports",
+        arguments: "",
+        summary: "check that rooms and crates import only what lies below them",
+        details: "\
+The rows are in xtask/src/imports/rooms.rs and drawn in ARCHITECTURE.md. Unit tests obey the same rules as the code
+beside them: a test that needs more than its own room belongs in tests/.",
+        run: imports::run,
+    },
+    Command {
+        name: "book",
+        arguments: "",
+        summary: "check links and code of the guide and the top-level pages; build it if mdbook is here",
+        details: "",
+        run: book::run,
+    },
+    Command {
+        name: "licences",
+        arguments: "",
+        summary: "check every dependency's licence and source against deny.toml",
+        details: "Uses cargo-deny if it is installed; otherwise reads the allow list of deny.toml itself.",
+        run: licences::run,
+    },
+    Command {
+        name: "setup",
+        arguments: "",
+        summary: "find PostgreSQL and Redis, or install them (Debian, Ubuntu)",
+        details: "\
+Looks at DBOPT_PG_BIN (a folder), DBOPT_REDIS_SERVER (a file), PATH, /usr/lib/postgresql/*/bin, `pg_config --bindir` and
+Homebrew. What is missing is installed by apt-get, as root or through sudo, without creating or starting any server.
+On other systems it says what to install.",
+        run: setup::run,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{} {error:#}", term::stderr().red("error:"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<()> {
+    let Some((name, rest)) = arguments.split_first() else {
+        print_overview();
+        bail!("a command is missing");
+    };
+    if matches!(name.as_str(), "help" | "--help" | "-h") {
+        match rest.first() {
+            Some(name) => print_details(find(name)?),
+            None => print_overview(),
+        }
+        return Ok(());
+    }
+    let command = find(name)?;
+    let own = rest.iter().take_while(|argument| *argument != "--");
+    if own.into_iter().any(|argument| argument == "--help" || argument == "-h") {
+        print_details(command);
+        return Ok(());
+    }
+    (command.run)(rest)
+}
+
+fn find(name: &str) -> Result<&'static Command> {
+    match COMMANDS.iter().find(|command| command.name == name) {
+        Some(command) => Ok(command),
+        None => bail!("there is no command `{name}`; `cargo xtask help` lists them"),
+    }
+}
+
+fn print_overview() {
+    let style = term::stdout();
+    println!("The developer's commands of dbopt\n\n{} cargo xtask <command>\n", style.bold("Usage:"));
+    for command in COMMANDS {
+        println!("  {}  {}", style.bold(&format!("{:<9}", command.name)), command.summary);
+    }
+    println!("\n`cargo xtask help <command>` says more. New here? `cargo xtask demo`, then `cargo xtask test`.");
+}
+
+fn print_details(command: &Command) {
+    let style = term::stdout();
+    let usage = format!("cargo xtask {} {}", command.name, command.arguments);
+    println!("{} {}\n\n{}", style.bold("Usage:"), usage.trim_end(), capitalised(command.summary));
+    if !command.details.is_empty() {
+        println!("\n{}", command.details);
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// Refuses arguments for a command that takes none.
+fn no_arguments(command: &str, arguments: &[String]) -> Result<()> {
+    match arguments.first() {
+        None => Ok(()),
+        Some(extra) => bail!("`cargo xtask {command}` takes no argument `{extra}`"),
+    }
+}
