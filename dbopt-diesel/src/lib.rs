@@ -45,6 +45,7 @@
 //! | `cli` | no | the `dbopt` binary |
 
 // Generated code names this crate as its users do, here too.
+#[allow(unused_extern_crates)] // the expansions use it
 extern crate self as dbopt_diesel;
 
 #[doc(hidden)]

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::Instant;
 
 /// Starts a primary, three replicas and the service on this machine, drives traffic at it, and shows what happened.
@@ -121,6 +121,8 @@ async fn demo(cli: &Cli) -> anyhow::Result<ExitCode> {
 /// The service in a process of its own, so that its work and ours are not mixed up.
 struct Server {
     child: Child,
+    // Apart from the child, because waiting for a child closes its input.
+    input: Option<ChildStdin>,
     service: Url,
     admin: Url,
     // The configuration has the servers' addresses; it and the log go with us.
@@ -149,9 +151,10 @@ impl Server {
         // It is told to end by the end of its input, not by the Ctrl-C that is meant for us.
         #[cfg(unix)]
         command.process_group(0);
-        let child = command.kill_on_drop(true).spawn()?;
+        let mut child = command.kill_on_drop(true).spawn()?;
+        let input = child.stdin.take();
         let url = |address: SocketAddr| format!("http://{address}/").parse();
-        Ok(Server { child, service: url(service)?, admin: url(admin)?, folder })
+        Ok(Server { child, input, service: url(service)?, admin: url(admin)?, folder })
     }
 
     async fn ready(&mut self) -> anyhow::Result<()> {
@@ -184,7 +187,7 @@ impl Server {
     }
 
     async fn stop(mut self) {
-        drop(self.child.stdin.take());
+        drop(self.input.take());
         // What has not ended by then is killed as `self` is dropped.
         let _ = tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await;
     }
@@ -277,11 +280,11 @@ fn where_to_look(cluster: &Cluster, server: &Server) -> String {
     let nodes: String = cluster.nodes().iter().map(|node| format!("  {:<10} psql '{}'\n", node.name(), node.url())).collect();
     format!(
         "\nStill serving, until Ctrl-C\n  {:<10} curl '{service}flights?origin=JFK&dest=LAX&date=2013-01-16&limit=3'\n  \
-         {:<10} curl '{service}airports/JFK/board'\n  {:<10} {admin}\n  {:<10} {admin}metrics and {admin}metrics/json\n  \
+         {:<10} curl '{service}airports/JFK/board'\n  {:<10} {admin}health\n  {:<10} {admin}metrics and {admin}metrics/json\n  \
          {:<10} {}\n{nodes}",
         "search",
         "board",
-        "admin",
+        "health",
         "metrics",
         "log",
         folder.path().join("log").display(),
