@@ -24,6 +24,9 @@ pub enum AppError {
     /// The address leads nowhere.
     #[error("there is nothing at this address")]
     NoRoute,
+    /// The address is right and the verb is not.
+    #[error("this address does not take that method")]
+    WrongMethod,
     /// All seats are taken.
     #[error("flight {flight} is sold out")]
     SoldOut {
@@ -31,7 +34,7 @@ pub enum AppError {
         flight: i64,
     },
     /// Only scheduled flights can be changed or booked.
-    #[error("flight {flight} is {}", status.as_str())]
+    #[error("flight {flight} cannot be changed any more: it is {}", status.as_str())]
     NotScheduled {
         /// The flight.
         flight: i64,
@@ -58,6 +61,7 @@ impl AppError {
     fn status(&self) -> StatusCode {
         match self {
             AppError::NotFound { .. } | AppError::NoRoute => StatusCode::NOT_FOUND,
+            AppError::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             AppError::SoldOut { .. } | AppError::NotScheduled { .. } => StatusCode::CONFLICT,
             AppError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             AppError::Dbopt(error) if error.retry_after().is_some() => StatusCode::SERVICE_UNAVAILABLE,
@@ -125,7 +129,7 @@ mod tests {
         let cases = [
             (AppError::not_found("flight", 7), 404, "there is no flight 7"),
             (AppError::SoldOut { flight: 7 }, 409, "flight 7 is sold out"),
-            (AppError::NotScheduled { flight: 7, status: Status::Cancelled }, 409, "flight 7 is cancelled"),
+            (AppError::NotScheduled { flight: 7, status: Status::Cancelled }, 409, "flight 7 cannot be changed any more: it is cancelled"),
             (AppError::Invalid("`minutes` is too large".into()), 422, "`minutes` is too large"),
         ];
         for (error, status, detail) in cases {

@@ -1,12 +1,10 @@
 //! The command `flights`.
 
-use std::iter;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
 use chrono::{DateTime, Utc};
 use clap::{Parser, Subcommand};
-use dbopt_diesel::config::{Database, Secret};
 use dbopt_diesel::{Config, Conn};
 use diesel_async::{AsyncConnection as _, RunQueryDsl as _};
 use flights::load::{self, Source};
@@ -83,10 +81,10 @@ async fn main() -> anyhow::Result<()> {
 
 /// A connection of its own to the primary: a bulk job should not take one from the callers' pool.
 async fn connect(config: &Config) -> anyhow::Result<Conn> {
-    let Database { url, replicas, nodes } = &config.database;
-    let urls = nodes.iter().map(|node| &node.url).chain(iter::once(url)).chain(replicas);
+    let database = &config.database;
+    let urls = database.nodes.iter().map(|node| &node.url).chain([&database.url]).chain(&database.replicas);
     let mut last = anyhow!("no database is configured: set DBOPT_DATABASE_URL=postgres://..");
-    for url in urls.map(Secret::expose).filter(|url| !url.is_empty()) {
+    for url in urls.map(|url| url.expose()).filter(|url| !url.is_empty()) {
         match Conn::establish(url).await {
             Ok(mut conn) => match diesel::select(pg_is_in_recovery()).get_result(&mut conn).await? {
                 false => return Ok(conn),

@@ -28,6 +28,7 @@ pub fn router(flights: Flights) -> Router {
         .route("/airports/{faa}/board", get(board))
         .route("/stats/delays", get(delay_statistics))
         .fallback(async || AppError::NoRoute)
+        .method_not_allowed_fallback(async || AppError::WrongMethod)
         .with_state(flights)
         // Who is calling, and read-your-writes: a caller that sends back the `dbopt-token` it was given sees its writes.
         .layer(ContextLayer::new().user_header("x-user"))

@@ -7,7 +7,6 @@ pub mod log;
 pub mod things;
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::time::Duration;
 
 use dbopt_diesel::dev::{Cluster, ClusterBuilder};
@@ -50,7 +49,7 @@ pub async fn connect(config: Config) -> Db {
 }
 
 /// Waits until `condition` holds, looking again every few milliseconds; fails with `what` after `patience`.
-pub async fn until<F: Future<Output = bool>>(what: &str, patience: Duration, mut condition: impl FnMut() -> F) {
+pub async fn until(what: &str, patience: Duration, mut condition: impl AsyncFnMut() -> bool) {
     let give_up = Instant::now() + patience;
     while !condition().await {
         assert!(Instant::now() < give_up, "not within {patience:?}: {what}");

@@ -107,4 +107,23 @@ impl Things {
             .execute(conn)
             .await
     }
+
+    /// Sets the value under `id` on the reserved connections.
+    #[critical]
+    pub async fn critical_set(&self, conn: &mut Conn, id: i64, value: i64) -> QueryResult<usize> {
+        self.set_in(conn, id, value).await
+    }
+
+    /// A mistake: a read that writes.
+    #[critical]
+    #[read]
+    pub async fn critical_read_that_writes(&self, conn: &mut Conn, id: i64, value: i64) -> QueryResult<usize> {
+        self.set_in(conn, id, value).await
+    }
+
+    /// Sets the value under `id`, each statement committed by itself.
+    #[write(transaction = false)]
+    pub async fn set_without_transaction(&self, conn: &mut Conn, id: i64, value: i64) -> QueryResult<usize> {
+        self.set_in(conn, id, value).await
+    }
 }

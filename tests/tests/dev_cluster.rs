@@ -80,7 +80,8 @@ async fn starts_three_streaming_replicas_and_redis_in_under_five_seconds() {
     assert!(cluster.started_in() < Duration::from_secs(5), "{:?}", cluster.started_in());
     let names: Vec<_> = cluster.nodes().iter().map(Node::name).collect();
     assert_eq!(names, ["primary", "replica-1", "replica-2", "replica-3"]);
-    let streaming = "SELECT string_agg(application_name || ':' || state, ' ' ORDER BY application_name) FROM pg_stat_replication";
+    let streaming =
+        "SELECT string_agg(application_name || ':' || state, ' ' ORDER BY application_name) FROM pg_stat_replication";
     until("all to stream", async || {
         cluster.primary().query_text(streaming).await.unwrap().as_deref()
             == Some("replica-1:streaming replica-2:streaming replica-3:streaming")
@@ -134,7 +135,8 @@ async fn no_process_runs_as_root() {
     let owner = std::process::id().to_string();
     let ours = members(cluster.dir());
     assert!(ours.len() > 20, "{ours:?}");
-    let guardians = |line: &str| line.contains("dbopt-dev-guardian") || line.contains(&*cluster.dir().to_string_lossy());
+    let guardians =
+        |line: &str| line.contains("dbopt-dev-guardian") || line.contains(&*cluster.dir().to_string_lossy());
     for line in ps("uid=,pid=,args=").lines().map(str::trim_start) {
         let mut fields = line.split_ascii_whitespace();
         let (uid, pid) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
@@ -150,7 +152,8 @@ async fn a_killed_primary_comes_back_on_its_port_with_its_data() {
     with_table(&cluster).await;
     cluster.primary().execute("INSERT INTO t VALUES (1)").await.unwrap();
     let (port, pid) = (cluster.primary().port(), cluster.primary().pid());
-    let family = ps("ppid=,pid=").lines().filter(|line| line.trim_start().starts_with(&pid.unwrap().to_string())).count();
+    let family =
+        ps("ppid=,pid=").lines().filter(|line| line.trim_start().starts_with(&pid.unwrap().to_string())).count();
     assert!(family > 3);
     cluster.primary().kill().await.unwrap();
     assert!(!cluster.primary().is_running() && cluster.primary().pid().is_none());
@@ -234,7 +237,9 @@ async fn replay_is_delayed_paused_and_let_go() {
     replica.resume_replay().await.unwrap();
     cluster.wait_caught_up(PATIENCE).await.unwrap();
     assert_eq!(count(replica).await.as_deref(), Some("2"));
-    for refused in [primary.pause_replay().await, primary.delay_replay(SILENCE).await, primary.wait_streaming(SILENCE).await] {
+    for refused in
+        [primary.pause_replay().await, primary.delay_replay(SILENCE).await, primary.wait_streaming(SILENCE).await]
+    {
         assert!(matches!(refused, Err(DevError::NotAStandby { .. })), "{refused:?}");
     }
 }
@@ -339,7 +344,8 @@ async fn a_password_is_asked_for_and_tls_is_offered() {
     let other_name = verified.replace("127.0.0.1", "127.0.0.2");
     assert!(!psql(&cluster, &other_name, "SELECT 1", &[]).status.success());
     let port = cluster.replica(1).port();
-    let wrong = psql(&cluster, &format!("postgres://postgres@127.0.0.1:{port}/app"), "SELECT 1", &[("PGPASSWORD", "wrong")]);
+    let wrong =
+        psql(&cluster, &format!("postgres://postgres@127.0.0.1:{port}/app"), "SELECT 1", &[("PGPASSWORD", "wrong")]);
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("password authentication failed"), "{wrong:?}");
     assert!(!format!("{cluster:?}").contains("it's"));
 }
@@ -391,7 +397,14 @@ async fn nothing_is_left_after_a_drop_a_stop_or_an_abandoned_start() {
     let dir = parent.path().join("data");
     let copying = std::sync::Arc::new(tokio::sync::Notify::new());
     let seen = std::sync::Arc::clone(&copying);
-    let start = small().data_dir(&dir).on_step(move |step| if step == Step::Copying { seen.notify_one() }).start();
+    let start = small()
+        .data_dir(&dir)
+        .on_step(move |step| {
+            if step == Step::Copying {
+                seen.notify_one()
+            }
+        })
+        .start();
     tokio::select! {
         _ = start => panic!("it was to be abandoned half way"),
         () = copying.notified() => {}
@@ -399,6 +412,9 @@ async fn nothing_is_left_after_a_drop_a_stop_or_an_abandoned_start() {
     let lock = std::fs::File::open(dir.join("lock")).unwrap();
     until("the guardian to finish", async || lock.try_lock().is_ok()).await;
     assert!(members(&dir).is_empty());
+    lock.unlock().unwrap();
+    // What it left half done is no obstacle.
+    small().data_dir(&dir).start().await.unwrap().stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -429,7 +445,8 @@ async fn nothing_is_left_after_sigkill_of_the_owner() {
 async fn nothing_is_left_when_the_guardian_is_killed() {
     let guardian = |dir: &Path| {
         let list = ps("pid=,args=");
-        let line = list.lines().find(|line| line.contains("dbopt-dev-guardian") && line.contains(&*dir.to_string_lossy()));
+        let line =
+            list.lines().find(|line| line.contains("dbopt-dev-guardian") && line.contains(&*dir.to_string_lossy()));
         let pid = line.or_else(|| list.lines().find(|line| line.contains(&format!(" {} remove", dir.display()))));
         pid.map(|line| line.split_ascii_whitespace().next().unwrap().to_owned())
     };

@@ -1,13 +1,19 @@
 //! The connections of the whole application instance, counted.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
 
 /// Counts every open connection of the instance and keeps them below the maximum (4.1).
 #[derive(Debug)]
 pub struct Budget {
     max: usize,
     open: AtomicUsize,
+    /// How many connections have ever given their room back.
+    releases: AtomicU64,
+    released: Notify,
 }
 
 impl Budget {
@@ -16,6 +22,8 @@ impl Budget {
         Arc::new(Budget {
             max: max as usize,
             open: AtomicUsize::new(0),
+            releases: AtomicU64::new(0),
+            released: Notify::new(),
         })
     }
 
@@ -29,16 +37,28 @@ impl Budget {
         self.max
     }
 
+    /// How many connections have ever given their room back; to be read before trying to take some.
+    pub(crate) fn releases(&self) -> u64 {
+        self.releases.load(Ordering::Acquire)
+    }
+
+    /// Waits until more connections than `seen` have given their room back, which may be at once.
+    pub(crate) async fn released_since(&self, seen: u64) {
+        loop {
+            let mut released = pin!(self.released.notified());
+            released.as_mut().enable();
+            if self.releases() != seen {
+                return;
+            }
+            released.await;
+        }
+    }
+
     /// Takes room for one connection of the pool counted by `pool`, if both have it.
     pub(crate) fn take(self: &Arc<Self>, pool: &Arc<AtomicUsize>, pool_max: usize) -> Option<Permit> {
         let below = |limit: usize| move |n: usize| (n < limit).then_some(n + 1);
-        pool.fetch_update(Ordering::AcqRel, Ordering::Acquire, below(pool_max))
-            .ok()?;
-        if self
-            .open
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, below(self.max))
-            .is_err()
-        {
+        pool.fetch_update(Ordering::AcqRel, Ordering::Acquire, below(pool_max)).ok()?;
+        if self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, below(self.max)).is_err() {
             pool.fetch_sub(1, Ordering::AcqRel);
             return None;
         }
@@ -60,6 +80,8 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.pool.fetch_sub(1, Ordering::AcqRel);
         self.budget.open.fetch_sub(1, Ordering::AcqRel);
+        self.budget.releases.fetch_add(1, Ordering::AcqRel);
+        self.budget.released.notify_waiters();
     }
 }
 
@@ -80,5 +102,24 @@ mod tests {
         assert_eq!(b.load(Ordering::Relaxed), 1, "a refused take leaves no trace");
         drop(first);
         assert!(budget.take(&b, 2).is_some());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_room_misses_no_release() {
+        let budget = Budget::new(1);
+        let pool = Arc::default();
+        let held = budget.take(&pool, 1);
+        let seen = budget.releases();
+        assert!(budget.take(&pool, 1).is_none());
+        drop(held);
+        // Released between the attempt and the wait.
+        budget.released_since(seen).await;
+        let held = budget.take(&pool, 1);
+        let (waiting, seen) = (budget.clone(), budget.releases());
+        let waiter = tokio::spawn(async move { waiting.released_since(seen).await });
+        tokio::task::yield_now().await;
+        assert!(!waiter.is_finished());
+        drop(held);
+        waiter.await.unwrap();
     }
 }

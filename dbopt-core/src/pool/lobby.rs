@@ -18,6 +18,10 @@ pub(super) struct Lobby<S, W> {
     pub(super) limit: usize,
     /// What is kept open at all times.
     pub(super) min: usize,
+    /// Ready connections past their lifetime that stay until others have taken their place.
+    pub(super) worn: usize,
+    /// Somebody waits on the pool's behalf until another one closes a connection: attempts before that are useless.
+    pub(super) short_of_room: bool,
     pub(super) closed: bool,
     holders: Vec<Option<Holder>>,
     free_seats: Vec<u32>,
@@ -35,6 +39,9 @@ pub(super) struct Holder {
 pub(super) trait Waiter {
     /// Whether it has given up.
     fn is_gone(&self) -> bool;
+
+    /// Whether it may wait for others to bring their connections back.
+    fn may_wait(&self) -> bool;
 }
 
 impl<S, W: Waiter> Lobby<S, W> {
@@ -46,6 +53,8 @@ impl<S, W: Waiter> Lobby<S, W> {
             opening: 0,
             limit: 0,
             min: 0,
+            worn: 0,
+            short_of_room: false,
             closed: false,
             holders: Vec::new(),
             free_seats: Vec::new(),
@@ -79,20 +88,33 @@ impl<S, W: Waiter> Lobby<S, W> {
         Ok(())
     }
 
-    /// How many connections to open now, for callers that wait and for the minimum; `probing` allows one at a time.
-    pub(super) fn wanted(&self, probing: bool) -> usize {
+    /// Takes those out of the queue who must not wait for others, or everybody.
+    pub(super) fn turn_away(&mut self, everybody: bool) -> Vec<W> {
+        if everybody {
+            return std::mem::take(&mut self.waiting).into();
+        }
+        if self.waiting.iter().all(W::may_wait) {
+            return Vec::new();
+        }
+        let (away, staying) = std::mem::take(&mut self.waiting).into_iter().partition(|w| !w.may_wait());
+        self.waiting = staying;
+        Vec::from_iter::<VecDeque<W>>(away)
+    }
+
+    /// How many connections to open now, for callers that wait and for the minimum.
+    pub(super) fn wanted(&self) -> usize {
         if self.closed {
             return 0;
         }
         let for_callers = self.waiting.len();
-        let for_minimum = self.min.saturating_sub(self.here);
+        let for_minimum = (self.min + self.worn).saturating_sub(self.here);
         let room = self.limit.saturating_sub(self.here + self.opening);
-        let wanted = for_callers.max(for_minimum).saturating_sub(self.opening).min(room);
-        if probing {
-            wanted.min(1usize.saturating_sub(self.opening))
-        } else {
-            wanted
-        }
+        for_callers.max(for_minimum).saturating_sub(self.opening).min(room)
+    }
+
+    /// Whether an old connection may be closed before another one has taken its place.
+    pub(super) fn can_spare_one(&self) -> bool {
+        self.here > self.min || self.here >= self.limit
     }
 
     pub(super) fn in_use(&self) -> usize {
@@ -143,6 +165,9 @@ mod tests {
         fn is_gone(&self) -> bool {
             self.gone
         }
+        fn may_wait(&self) -> bool {
+            self.id % 2 == 0
+        }
     }
     fn caller(id: u32) -> Caller {
         Caller { id, gone: false }
@@ -169,14 +194,27 @@ mod tests {
     }
 
     #[test]
-    fn one_attempt_at_a_time_while_the_node_fails() {
+    fn those_who_must_not_wait_leave_and_the_others_keep_their_order() {
+        let mut lobby: Lobby<u32, Caller> = Lobby::new();
+        for id in 0..6 {
+            lobby.queue(caller(id), 8).unwrap();
+        }
+        let ids = |callers: &[Caller]| callers.iter().map(|c| c.id).collect::<Vec<_>>();
+        assert_eq!(ids(&lobby.turn_away(false)), [1, 3, 5]);
+        assert_eq!(ids(&lobby.turn_away(false)), []);
+        assert_eq!(ids(&lobby.turn_away(true)), [0, 2, 4]);
+    }
+
+    #[test]
+    fn what_is_being_opened_is_not_opened_again() {
         let mut lobby: Lobby<u32, Caller> = Lobby::new();
         lobby.limit = 10;
         lobby.min = 4;
-        assert_eq!(lobby.wanted(true), 1);
+        assert_eq!(lobby.wanted(), 4);
         lobby.opening = 1;
-        assert_eq!(lobby.wanted(true), 0);
-        assert_eq!(lobby.wanted(false), 3);
+        assert_eq!(lobby.wanted(), 3);
+        (lobby.here, lobby.opening, lobby.worn) = (4, 0, 2);
+        assert_eq!(lobby.wanted(), 2, "worn out ones are replaced before they go");
     }
 
     #[test]
@@ -195,7 +233,7 @@ mod tests {
             let mut lobby: Lobby<u32, Caller> = Lobby::new();
             (lobby.limit, lobby.min, lobby.here, lobby.opening) = (limit, min.min(limit), here, opening);
             for id in 0..waiting { lobby.queue(caller(id), 100).unwrap(); }
-            let wanted = lobby.wanted(false);
+            let wanted = lobby.wanted();
             prop_assert!(here + opening + wanted <= limit.max(here + opening));
         }
     }

@@ -189,6 +189,9 @@ impl<'a, B: Backend> Call<'a, B> {
                         return Err(Refused::Here(self.refusal(target, Reason::NotReady, &fault.message)));
                     }
                 }
+                Ok(Err(fault)) if fault.kind.may_succeed_elsewhere() => {
+                    return Err(Refused::Here(self.refusal(target, Reason::Other, &fault.message)));
+                }
                 Ok(Err(fault)) => return Err(Refused::Call(self.database_error("BEGIN", target, fault))),
                 Err(_) => {
                     return Err(Refused::Call(Error::Deadline {

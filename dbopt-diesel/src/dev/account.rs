@@ -2,7 +2,7 @@
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, fchown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -51,17 +51,25 @@ impl Account {
         }
     }
 
+    pub(super) fn own_file(&self, file: &File) -> io::Result<()> {
+        match self.other {
+            Some((uid, gid)) => fchown(file, Some(uid), Some(gid)),
+            None => Ok(()),
+        }
+    }
+
     /// A folder of this user that nobody else can look into: PostgreSQL insists on that.
     pub(super) fn create_dir(&self, path: &Path) -> Result<(), DevError> {
-        let create = || {
-            match std::fs::create_dir(path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
-                other => other?,
-            }
-            std::fs::set_permissions(path, Permissions::from_mode(0o700))?;
-            self.own(path)
-        };
-        create().map_err(DevError::io(format!("create {}", path.display())))
+        self.make_dir(path).map_err(DevError::io(format!("create {}", path.display())))
+    }
+
+    pub(super) fn make_dir(&self, path: &Path) -> io::Result<()> {
+        match std::fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            other => other?,
+        }
+        std::fs::set_permissions(path, Permissions::from_mode(0o700))?;
+        self.own(path)
     }
 
     /// A file of this user. Made anew each time, so that as root we never write through a link put in its place.
@@ -74,7 +82,7 @@ impl Account {
             let mut file = File::options().write(true).create_new(true).open(path)?;
             file.set_permissions(Permissions::from_mode(0o600))?;
             file.write_all(content.as_bytes())?;
-            self.own(path)
+            self.own_file(&file)
         };
         write().map_err(DevError::io(format!("write {}", path.display())))
     }

@@ -197,7 +197,10 @@ impl ClusterBuilder {
         for (replica, upstream) in &self.cascades {
             for name in [replica, upstream] {
                 if !(1..=self.replicas).contains(name) {
-                    return invalid(format!("cascade({replica}, {upstream}) names replica {name} of {}", self.replicas));
+                    return invalid(format!(
+                        "cascade({replica}, {upstream}) names replica {name} of {}",
+                        self.replicas
+                    ));
                 }
             }
             if self.level(*replica) > self.replicas {

@@ -54,7 +54,11 @@ impl Cluster {
     /// # Panics
     /// When there are fewer: a test that names a replica knows how many it started. [`node`](Self::node) asks.
     pub fn replica(&self, number: usize) -> &Node {
-        assert!((1..self.nodes.len()).contains(&number), "there is no replica {number}: {} were started", self.nodes.len() - 1);
+        assert!(
+            (1..self.nodes.len()).contains(&number),
+            "there is no replica {number}: {} were started",
+            self.nodes.len() - 1
+        );
         &self.nodes[number]
     }
 
@@ -135,7 +139,10 @@ impl Cluster {
     /// [`DevError::NotRunning`] without a primary, [`DevError::Postgres`] when the server refuses.
     pub async fn drop_database(&self, name: &str) -> Result<(), DevError> {
         let primary = self.require_primary().await?;
-        primary.rows("postgres", &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(name))).await.map(|_| ())
+        primary
+            .rows("postgres", &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(name)))
+            .await
+            .map(|_| ())
     }
 
     /// Ends all servers and waits until they, the guardian and (unless it was named by you) the folder are gone.

@@ -64,7 +64,11 @@ impl Settings<'_> {
         }
         if self.tls {
             // Relative to the data folder; one level up they are out of the reach of pg_rewind and pg_basebackup.
-            all.extend_from_slice(&[("ssl", "on"), ("ssl_cert_file", "../../tls/server.crt"), ("ssl_key_file", "../../tls/server.key")]);
+            all.extend_from_slice(&[
+                ("ssl", "on"),
+                ("ssl_cert_file", "../../tls/server.crt"),
+                ("ssl_key_file", "../../tls/server.key"),
+            ]);
         }
         let (conninfo, slot);
         if let Some(upstream) = &self.upstream {
@@ -170,6 +174,9 @@ mod tests {
     #[test]
     fn urls_carry_any_name_and_password() {
         assert_eq!(url(20_003, "app", None, false), "postgres://postgres@127.0.0.1:20003/app");
-        assert_eq!(url(20_003, "my db", Some("a/b:c@ü"), true), "postgres://postgres:a%2Fb%3Ac%40%C3%BC@127.0.0.1:20003/my%20db?sslmode=require");
+        assert_eq!(
+            url(20_003, "my db", Some("a/b:c@ü"), true),
+            "postgres://postgres:a%2Fb%3Ac%40%C3%BC@127.0.0.1:20003/my%20db?sslmode=require"
+        );
     }
 }

@@ -130,7 +130,8 @@ impl Search {
             .or_else(|| versions(homebrew).into_iter().find(is_there))
             .map(real)
             .ok_or_else(|| {
-                let folders: Vec<_> = VERSIONED.iter().map(|(parent, prefix, bin)| format!("{parent}/{prefix}*/{bin}")).collect();
+                let folders: Vec<_> =
+                    VERSIONED.iter().map(|(parent, prefix, bin)| format!("{parent}/{prefix}*/{bin}")).collect();
                 not_installed(format!("PATH, `pg_config --bindir`, {}", folders.join(", ")))
             })
     }

@@ -20,6 +20,7 @@ use super::node::{Node, START_PATIENCE, Shared};
 use super::process::Program;
 use super::proxy::Proxy;
 use super::redis::Redis;
+use super::tree::{self, Unfinished};
 use super::{reuse, tls};
 
 pub(super) async fn launch(plan: ClusterBuilder) -> Result<Cluster, DevError> {
@@ -131,11 +132,16 @@ async fn start_level(plan: &ClusterBuilder, nodes: &mut [Node], level: usize, ke
 
 async fn initialise(primary: &Node, shared: &Shared) -> Result<(), DevError> {
     let home = shared.dir.join(primary.name());
-    let data = primary.data_dir();
+    let unfinished = Unfinished::begin(&primary.data_dir())?;
+    let data = unfinished.path();
     let program = Program::new("initdb", shared.binaries.tool("initdb"), home.clone(), home.join("initdb.log"));
-    let mut program = program
-        .args(["-D".as_ref(), data.as_os_str()])
-        .args(["--username=postgres", "--encoding=UTF8", "--no-locale", "--data-checksums", "--auth-local=trust"]);
+    let mut program = program.args(["-D".as_ref(), data.as_os_str()]).args([
+        "--username=postgres",
+        "--encoding=UTF8",
+        "--no-locale",
+        "--data-checksums",
+        "--auth-local=trust",
+    ]);
     if !shared.durable {
         program = program.args(["--no-sync"]);
     }
@@ -150,7 +156,8 @@ async fn initialise(primary: &Node, shared: &Shared) -> Result<(), DevError> {
     program.run(&shared.account).await?;
     let _ = std::fs::remove_file(secret);
     // The same words on every node, so that pg_rewind and pg_basebackup may copy them from one to another.
-    append(&data.join("postgresql.conf"), "\ninclude '../node.conf'\n")
+    append(&data.join("postgresql.conf"), "\ninclude '../node.conf'\n")?;
+    unfinished.finish()
 }
 
 fn append(file: &Path, text: &str) -> Result<(), DevError> {
@@ -159,11 +166,10 @@ fn append(file: &Path, text: &str) -> Result<(), DevError> {
 }
 
 async fn copy(from: &Node, to: &Node, shared: &Shared) -> Result<(), DevError> {
-    let home = shared.dir.join(to.name());
-    let program = Program::new("cp", "cp".into(), home.clone(), home.join("copy.log"));
-    let program = program.args(["-R", "-p"]).args([from.data_dir().as_os_str(), to.data_dir().as_os_str()]);
-    program.run(&shared.account).await?;
-    shared.account.write(&to.data_dir().join("standby.signal"), "")
+    let unfinished = Unfinished::begin(&to.data_dir())?;
+    tree::copy(from.data_dir(), unfinished.path().to_owned(), shared.account.clone()).await?;
+    shared.account.write(&unfinished.path().join("standby.signal"), "")?;
+    unfinished.finish()
 }
 
 async fn create_slot(upstream: &Node, replica: &str) -> Result<(), DevError> {

@@ -34,6 +34,8 @@
 //!
 //! # What it promises
 //! * Everything listens on 127.0.0.1 only, on free ports below 32768, and keeps its port over kills and restarts.
+//! * It is ready in a second on a quiet machine. Most of that is `initdb` and the making of some thousand files, so a busy
+//!   disk shows: `TMPDIR=/dev/shm` puts the temporary folder into memory, good for a test run with many clusters.
 //! * Data is disposable: `fsync` is off (`durable(true)` turns it on) and a temporary folder goes with the cluster. All
 //!   else is as failover and resynchronisation need it: checksums, `wal_log_hints`, a slot per replica, short timeouts.
 //! * Nothing outlives its owner. A small `/bin/sh` process of the cluster's own reads a pipe that only the owner holds
@@ -59,6 +61,7 @@ mod reuse;
 mod server;
 mod sql;
 mod tls;
+mod tree;
 
 pub use builder::{ClusterBuilder, Step};
 pub use cluster::Cluster;

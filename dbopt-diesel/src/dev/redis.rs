@@ -161,11 +161,12 @@ impl std::fmt::Debug for Redis {
 
 fn arguments(port: u16, pid_file: &std::path::Path, major: u32) -> Vec<std::ffi::OsString> {
     let port = port.to_string();
-    let mut all: Vec<std::ffi::OsString> = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"]
-        .into_iter()
-        .chain(["--port", &port, "--pidfile"])
-        .map(Into::into)
-        .collect();
+    let mut all: Vec<std::ffi::OsString> =
+        ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"]
+            .into_iter()
+            .chain(["--port", &port, "--pidfile"])
+            .map(Into::into)
+            .collect();
     all.push(PathBuf::from(pid_file).into());
     if major >= 7 {
         // For DEBUG SLEEP; older versions allow it anyway and refuse to start with an option they do not know.

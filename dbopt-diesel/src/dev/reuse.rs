@@ -5,13 +5,15 @@ use std::path::Path;
 use super::error::DevError;
 use super::node::{Node, Shared};
 use super::process::Program;
+use super::tree::Unfinished;
 
 /// Makes the node that was primary last the one in `primary/`, removes the others, and says whether there was any.
 pub(super) fn settle_leader(nodes: &[Node], shared: &Shared) -> Result<bool, DevError> {
     let doing = |what: &str| DevError::io(format!("{what} in {}", shared.dir.display()));
     // Not only today's nodes: an earlier cluster may have had more of them.
     let entries = std::fs::read_dir(&shared.dir).map_err(doing("look for nodes"))?;
-    let found = entries.flatten().map(|entry| entry.path().join("data")).filter(|data| data.join("PG_VERSION").exists());
+    let found =
+        entries.flatten().map(|entry| entry.path().join("data")).filter(|data| data.join("PG_VERSION").exists());
     let found: Vec<_> = found.collect();
     let leader = found.iter().filter(|data| !data.join("standby.signal").exists()).max_by_key(|data| timeline(data));
     let Some(leader) = leader else {
@@ -41,8 +43,10 @@ pub(super) fn settle_leader(nodes: &[Node], shared: &Shared) -> Result<bool, Dev
 pub(super) async fn copy_running(leader: &Node, replica: &Node) -> Result<(), DevError> {
     let shared = &leader.shared;
     let home = shared.dir.join(replica.name());
-    let data = replica.data_dir();
-    let program = Program::new("pg_basebackup", shared.binaries.tool("pg_basebackup"), home.clone(), home.join("copy.log"));
+    let unfinished = Unfinished::begin(&replica.data_dir())?;
+    let data = unfinished.path();
+    let program =
+        Program::new("pg_basebackup", shared.binaries.tool("pg_basebackup"), home.clone(), home.join("copy.log"));
     let mut program = program
         .args(["--host=127.0.0.1", "--username=postgres", "--no-password", "--checkpoint=fast", "--wal-method=stream"])
         .args([format!("--port={}", leader.port)])
@@ -54,7 +58,8 @@ pub(super) async fn copy_running(leader: &Node, replica: &Node) -> Result<(), De
         program = program.env("PGPASSWORD", password);
     }
     program.run(&shared.account).await?;
-    shared.account.write(&data.join("standby.signal"), "")
+    shared.account.write(&data.join("standby.signal"), "")?;
+    unfinished.finish()
 }
 
 fn check_version(data: &Path, shared: &Shared) -> Result<(), DevError> {

@@ -47,7 +47,9 @@ impl Server {
 
     pub(super) fn running(&self) -> Result<Arc<Process>, DevError> {
         let process = lock(&self.process).clone();
-        process.filter(|process| process.is_running()).ok_or_else(|| DevError::NotRunning { server: self.name().to_owned() })
+        process
+            .filter(|process| process.is_running())
+            .ok_or_else(|| DevError::NotRunning { server: self.name().to_owned() })
     }
 
     /// The reason why waiting for it is in vain.

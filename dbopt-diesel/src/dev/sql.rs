@@ -101,7 +101,8 @@ impl Node {
     /// [`DevError::Exited`] as soon as its server has ended; [`DevError::TimedOut`] with the last refusal.
     pub async fn wait_ready(&self, patience: Duration) -> Result<(), DevError> {
         // Somebody else's server may have taken our port between our look and our bind: it would answer, too.
-        let home = format!("SELECT current_setting('data_directory') = {}", sql_literal(&self.data_dir().to_string_lossy()));
+        let home =
+            format!("SELECT current_setting('data_directory') = {}", sql_literal(&self.data_dir().to_string_lossy()));
         self.wait_until("ready", patience, &home, |answer| answer == Some("t")).await
     }
 
@@ -144,7 +145,8 @@ impl Node {
         let before = self.text("postgres", "SELECT pg_conf_load_time()").await?;
         self.rows("postgres", &format!("ALTER SYSTEM {what}")).await?;
         self.rows("postgres", "SELECT pg_reload_conf()").await?;
-        self.wait_until("reloaded", CONNECT_PATIENCE, "SELECT pg_conf_load_time()", |now| now != before.as_deref()).await
+        self.wait_until("reloaded", CONNECT_PATIENCE, "SELECT pg_conf_load_time()", |now| now != before.as_deref())
+            .await
     }
 
     /// Asks the same question on new connections until the answer will do.
@@ -203,7 +205,9 @@ impl Node {
                 Ok(client)
             }
             Ok(Err(error)) => Err(DevError::postgres(self.name(), error)),
-            Err(_) => Err(self.server.timed_out("taking connections", CONNECT_PATIENCE, "connected, no greeting".to_owned())),
+            Err(_) => {
+                Err(self.server.timed_out("taking connections", CONNECT_PATIENCE, "connected, no greeting".to_owned()))
+            }
         }
     }
 }

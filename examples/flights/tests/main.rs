@@ -160,6 +160,7 @@ async fn the_service_answers() {
     let wrong = [
         ("GET", "/flights/0".to_owned(), None, 404),
         ("GET", "/nowhere".to_owned(), None, 404),
+        ("DELETE", "/flights/1".to_owned(), None, 405),
         ("GET", "/flights/seven".to_owned(), None, 422),
         ("GET", "/flights?date=tomorrow".to_owned(), None, 422),
         ("GET", "/flights?after=7".to_owned(), None, 422),

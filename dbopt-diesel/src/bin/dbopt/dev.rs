@@ -109,7 +109,10 @@ async fn down(folder: &Folder) -> Outcome {
         sleep(Duration::from_millis(20)).await;
     }
     // A killed owner's guardian is still at work; a folder named by the user stays.
-    while killed && data.as_ref().is_some_and(|(dir, temporary)| *temporary && dir.exists()) && begin.elapsed() < 2 * STOP_PATIENCE {
+    while killed
+        && data.as_ref().is_some_and(|(dir, temporary)| *temporary && dir.exists())
+        && begin.elapsed() < 2 * STOP_PATIENCE
+    {
         sleep(Duration::from_millis(20)).await;
     }
     folder.forget();

@@ -78,7 +78,8 @@ impl Proxy {
         let (faults, seen) = watch::channel(Faults::default());
         let counters = Arc::new(Counters::default());
         let (alive, ended) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(doing())?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(doing())?;
         let work = accept(listener, upstream, seen, Arc::clone(&counters));
         std::thread::Builder::new()
             .name("dbopt-dev proxy".to_owned())

@@ -14,7 +14,11 @@ use super::status::{NodeReport, RedisReport, Report};
 /// Shown on stderr while something takes its time; nothing where that is no terminal.
 pub(super) fn spinner(message: &str) -> ProgressBar {
     let spinner = ProgressBar::new_spinner().with_message(message.to_owned());
-    let template = if wants_colour(&std::io::stderr()) { "{spinner:.cyan} {msg} {elapsed:.dim}" } else { "{spinner} {msg} {elapsed}" };
+    let template = if wants_colour(&std::io::stderr()) {
+        "{spinner:.cyan} {msg} {elapsed:.dim}"
+    } else {
+        "{spinner} {msg} {elapsed}"
+    };
     if let Ok(style) = ProgressStyle::with_template(template) {
         spinner.set_style(style);
     }
@@ -89,7 +93,17 @@ fn redis_row(redis: &RedisReport) -> Vec<Cell> {
     let (none, port) = (|| dash(None), Cell::new(redis.port).set_alignment(CellAlignment::Right));
     let state = state(if redis.answers { "ready" } else { "no answer" }, redis.answers);
     let number = || dash(None).set_alignment(CellAlignment::Right);
-    vec![Cell::new("redis").add_attribute(Attribute::Bold), Cell::new("cache"), none(), state, number(), none(), number(), port, Cell::new(&redis.url)]
+    vec![
+        Cell::new("redis").add_attribute(Attribute::Bold),
+        Cell::new("cache"),
+        none(),
+        state,
+        number(),
+        none(),
+        number(),
+        port,
+        Cell::new(&redis.url),
+    ]
 }
 
 fn state(text: &str, healthy: bool) -> Cell {

@@ -133,7 +133,11 @@ async fn ask(url: &str) -> Result<[Option<String>; 4], tokio_postgres::Error> {
 
 fn describe(error: &tokio_postgres::Error) -> String {
     use std::error::Error;
-    error.as_db_error().map(|db| db.message().to_owned()).or_else(|| error.source().map(ToString::to_string)).unwrap_or_else(|| error.to_string())
+    error
+        .as_db_error()
+        .map(|db| db.message().to_owned())
+        .or_else(|| error.source().map(ToString::to_string))
+        .unwrap_or_else(|| error.to_string())
 }
 
 async fn ping(redis: &RedisState) -> std::io::Result<()> {

@@ -60,7 +60,9 @@ pub(super) async fn run(args: UpArgs, folder: &Folder) -> Outcome {
 }
 
 fn already_running(owner: u32) -> String {
-    format!("a development cluster is running here already (process {owner}): see `dbopt dev status`, or end it with `dbopt dev down`")
+    format!(
+        "a development cluster is running here already (process {owner}): see `dbopt dev status`, or end it with `dbopt dev down`"
+    )
 }
 
 /// In the foreground.
@@ -150,7 +152,10 @@ async fn start(
     progress: impl Fn(String) + Send + Sync + 'static,
 ) -> Result<Option<Owned<impl Future<Output = ()>>>, Box<dyn std::error::Error>> {
     let Some(lock) = folder.own()? else {
-        return Err(folder.owner()?.map_or_else(|| "another one is just ending; try again".to_owned(), already_running).into());
+        return Err(folder
+            .owner()?
+            .map_or_else(|| "another one is just ending; try again".to_owned(), already_running)
+            .into());
     };
     let (mut interrupt, mut terminate, mut hangup) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);

@@ -1,0 +1,122 @@
+//! Acquire and release of a connection without using it: the pool beside plain bb8 and deadpool, in alternating rounds.
+#![allow(missing_docs, unsafe_code, clippy::expect_used)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dbopt_diesel::core::backend::Endpoint;
+use dbopt_diesel::core::op::{Intent, Lane, Op};
+use dbopt_diesel::core::pool::{Budget, Config, Pool, Share};
+use dbopt_diesel::Postgres;
+use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use tokio::time::Instant;
+
+use common::{Counting, spread};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+static OP: Op = Op::new("Bench::acquire", Intent::Read);
+const CONNECTIONS: u32 = 10;
+const NAMES: [&str; 3] = ["bb8", "dbopt", "deadpool"];
+
+type Manager = AsyncDieselConnectionManager<AsyncPgConnection>;
+type Deadpool = diesel_async::pooled_connection::deadpool::Pool<AsyncPgConnection>;
+
+struct Contenders {
+    bb8: bb8::Pool<Manager>,
+    ours: Arc<Pool<Postgres>>,
+    deadpool: Deadpool,
+}
+
+fn manager(url: &str) -> Manager {
+    let mut config = ManagerConfig::default();
+    config.recycling_method = RecyclingMethod::Fast;
+    Manager::new_with_config(url, config)
+}
+
+/// Nanoseconds per acquire and release, with `tasks` tasks that do `each` of them.
+async fn run(which: usize, all: &Arc<Contenders>, tasks: usize, each: usize) -> f64 {
+    let start = Instant::now();
+    let running: Vec<_> = (0..tasks)
+        .map(|_| {
+            let all = all.clone();
+            tokio::spawn(async move {
+                let deadline = Instant::now() + Duration::from_secs(600);
+                for _ in 0..each {
+                    // While others wait, a task that holds a connection lets them run: without it a task would never
+                    // meet another one.
+                    match which {
+                        0 => {
+                            let conn = all.bb8.get().await.expect("a connection");
+                            breathe(tasks).await;
+                            drop(conn);
+                        }
+                        1 => {
+                            let conn = all.ours.acquire(&OP, deadline, true).await.expect("a connection");
+                            breathe(tasks).await;
+                            drop(conn);
+                        }
+                        _ => {
+                            let conn = all.deadpool.get().await.expect("a connection");
+                            breathe(tasks).await;
+                            drop(conn);
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in running {
+        task.await.expect("no task panics");
+    }
+    start.elapsed().as_nanos() as f64 / (tasks * each) as f64
+}
+
+async fn breathe(tasks: usize) {
+    if tasks > 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let cluster = common::server().await;
+    let url = cluster.primary().url();
+    let config = Config { acquire_timeout: Duration::from_secs(600), ..Config::default() };
+    let endpoint = Endpoint { name: "primary".into(), url: url.as_str().into() };
+    let ours = Pool::new(Arc::default(), endpoint, Lane::Read, Budget::new(CONNECTIONS), Arc::new(config));
+    ours.set_share(Share { min: CONNECTIONS as usize, max: CONNECTIONS as usize });
+    ours.warm().await.expect("the server is reachable");
+    let bb8 = bb8::Pool::builder()
+        .max_size(CONNECTIONS)
+        .min_idle(CONNECTIONS)
+        .test_on_check_out(false)
+        .connection_timeout(Duration::from_secs(600))
+        .build(manager(&url))
+        .await
+        .expect("bb8");
+    let deadpool = Deadpool::builder(manager(&url)).max_size(CONNECTIONS as usize).build().expect("deadpool");
+    let all = Arc::new(Contenders { bb8, ours, deadpool });
+    let (count, _) = common::rounds();
+    for (tasks, each) in [(1, 200_000), (64, 3_000)] {
+        for which in 0..NAMES.len() {
+            run(which, &all, tasks, each / 10).await;
+        }
+        let mut results = vec![Vec::new(); NAMES.len()];
+        for n in 0..count {
+            for k in 0..NAMES.len() {
+                let which = (n + k) % NAMES.len();
+                results[which].push(run(which, &all, tasks, each).await);
+            }
+        }
+        println!("\n{tasks} tasks, {CONNECTIONS} connections, {count} rounds; ratios to `{}` round by round", NAMES[0]);
+        for (name, times) in NAMES.iter().zip(&results) {
+            let ratios = times.iter().zip(&results[0]).map(|(t, base)| t / base).collect();
+            println!("{name:<12}{:>9.0} ns/op  {}", spread(times.clone()).0, spread(ratios).1);
+        }
+    }
+}

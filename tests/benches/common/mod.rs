@@ -1,0 +1,143 @@
+//! What the benchmarks share: alternating rounds, ratios with their spread, CPU time and allocations.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use dbopt_diesel::Config;
+use dbopt_diesel::dev::Cluster;
+use tokio::time::Instant;
+
+/// Counts allocations of the whole process.
+pub struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// What one round of one contender gave.
+#[derive(Debug, Clone, Default)]
+pub struct Round {
+    /// Operations per second.
+    pub per_second: f64,
+    /// CPU time of this process per operation, in microseconds.
+    pub cpu_us: f64,
+    /// Allocations per operation.
+    pub allocations: f64,
+    /// Every operation's time, sorted.
+    pub latencies: Vec<Duration>,
+    /// Operations of the slowest task as a share of the mean.
+    pub slowest_task: f64,
+}
+
+impl Round {
+    /// The time below which the share `q` of operations stayed.
+    pub fn quantile(&self, q: f64) -> Duration {
+        let i = ((self.latencies.len() as f64 * q) as usize).min(self.latencies.len().saturating_sub(1));
+        self.latencies.get(i).copied().unwrap_or_default()
+    }
+}
+
+/// Runs `operation` in `tasks` tasks for `length`.
+pub async fn round<O, F>(tasks: usize, length: Duration, operation: O) -> Round
+where
+    O: Fn() -> F + Clone + Send + 'static,
+    F: Future<Output = ()> + Send,
+{
+    let (cpu, allocations, start) = (cpu_time(), ALLOCATIONS.load(Ordering::Relaxed), Instant::now());
+    let end = start + length;
+    let running: Vec<_> = (0..tasks)
+        .map(|_| {
+            let operation = operation.clone();
+            tokio::spawn(async move {
+                let mut times = Vec::with_capacity(200_000);
+                let mut now = Instant::now();
+                while now < end {
+                    operation().await;
+                    let after = Instant::now();
+                    times.push(after - now);
+                    now = after;
+                }
+                times
+            })
+        })
+        .collect();
+    let mut latencies = Vec::new();
+    let mut counts = Vec::new();
+    for task in running {
+        let mut times = task.await.expect("no operation panics");
+        counts.push(times.len() as f64);
+        latencies.append(&mut times);
+    }
+    let took = start.elapsed();
+    let n = latencies.len() as f64;
+    let mean = n / counts.len() as f64;
+    let done = Round {
+        per_second: n / took.as_secs_f64(),
+        cpu_us: (cpu_time() - cpu).as_secs_f64() * 1e6 / n,
+        allocations: (ALLOCATIONS.load(Ordering::Relaxed) - allocations) as f64 / n,
+        slowest_task: counts.iter().copied().fold(f64::INFINITY, f64::min) / mean,
+        latencies,
+    };
+    sorted(done)
+}
+
+fn sorted(mut round: Round) -> Round {
+    round.latencies.sort_unstable();
+    round
+}
+
+/// CPU time of all threads of this process, from the scheduler's own account.
+fn cpu_time() -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("the benchmarks run on Linux");
+    let nanos = tasks.flatten().filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanos.sum())
+}
+
+/// The median of `values` with their least and greatest, as text.
+pub fn spread(mut values: Vec<f64>) -> (f64, String) {
+    values.sort_by(f64::total_cmp);
+    let median = values[values.len() / 2];
+    (median, format!("{median:.3} [{:.3}-{:.3}]", values[0], values[values.len() - 1]))
+}
+
+/// How many rounds, and how long each: `BENCH_ROUNDS` and `BENCH_MILLIS` change them.
+pub fn rounds() -> (usize, Duration) {
+    let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
+    (number("BENCH_ROUNDS", 9) as usize, Duration::from_millis(number("BENCH_MILLIS", 700)))
+}
+
+/// One server with the table that the benchmarks read.
+pub async fn server() -> Cluster {
+    let cluster = Cluster::builder().replicas(0).redis(false).start().await.expect("a server");
+    let rows = "CREATE TABLE rows (id bigint PRIMARY KEY, payload text NOT NULL); \
+                INSERT INTO rows SELECT i, repeat('x', 60) FROM generate_series(1, 10000) AS i; ANALYZE rows";
+    cluster.primary().execute(rows).await.expect("the table");
+    cluster
+}
+
+/// Settings whose read lane on the only node holds exactly `connections`.
+pub fn config(cluster: &Cluster, connections: u32) -> Config {
+    let mut config = Config::for_urls([cluster.primary().url()]);
+    config.pool.max = connections + 2;
+    config.pool.min = connections;
+    let one = 0.99 / f64::from(connections + 2);
+    (config.pool.write_share, config.pool.critical_share) = (one, one);
+    config
+}

@@ -1,0 +1,154 @@
+//! One row by primary key: an annotated method beside raw diesel-async on its usual pools, in alternating rounds.
+#![allow(missing_docs, unsafe_code, clippy::expect_used)]
+
+mod common;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dbopt_diesel::prelude::*;
+use diesel::prelude::*;
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+use common::{Counting, Round, round, spread};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const CONNECTIONS: u32 = 20;
+const KEY: i64 = 4711;
+
+diesel::table! { rows (id) { id -> BigInt, payload -> Text, } }
+
+#[derive(Clone)]
+struct Rows {
+    db: Db,
+}
+
+#[repository]
+impl Rows {
+    #[read]
+    async fn payload(&self, conn: &mut Conn, id: i64) -> QueryResult<String> {
+        rows::table.find(id).select(rows::payload).first(conn).await
+    }
+}
+
+type Manager = AsyncDieselConnectionManager<AsyncPgConnection>;
+type Deadpool = diesel_async::pooled_connection::deadpool::Pool<AsyncPgConnection>;
+
+fn manager(url: &str, recycling: RecyclingMethod<AsyncPgConnection>) -> Manager {
+    let mut config = ManagerConfig::default();
+    config.recycling_method = recycling;
+    Manager::new_with_config(url, config)
+}
+
+async fn bb8(url: &str, tested: bool) -> bb8::Pool<Manager> {
+    let recycling = if tested { RecyclingMethod::Verified } else { RecyclingMethod::Fast };
+    bb8::Pool::builder()
+        .max_size(CONNECTIONS)
+        .min_idle(CONNECTIONS)
+        .test_on_check_out(tested)
+        .connection_timeout(Duration::from_secs(60))
+        .build(manager(url, recycling))
+        .await
+        .expect("bb8")
+}
+
+fn deadpool(url: &str, recycling: RecyclingMethod<AsyncPgConnection>) -> Deadpool {
+    Deadpool::builder(manager(url, recycling)).max_size(CONNECTIONS as usize).build().expect("deadpool")
+}
+
+struct Contenders {
+    ours: Rows,
+    plain_bb8: bb8::Pool<Manager>,
+    default_bb8: bb8::Pool<Manager>,
+    fast_deadpool: Deadpool,
+    default_deadpool: Deadpool,
+}
+
+const NAMES: [&str; 5] = ["bb8, no test", "dbopt #[read]", "bb8, defaults (tests)", "deadpool, fast", "deadpool, defaults (tests)"];
+
+async fn run(which: usize, all: &Arc<Contenders>, tasks: usize, length: Duration) -> Round {
+    match which {
+        0 => each(all, tasks, length, |all| async move { on_bb8(&all.plain_bb8).await }).await,
+        1 => each(all, tasks, length, |all| async move { drop(all.ours.payload(KEY).await.expect("a row")) }).await,
+        2 => each(all, tasks, length, |all| async move { on_bb8(&all.default_bb8).await }).await,
+        3 => each(all, tasks, length, |all| async move { on_deadpool(&all.fast_deadpool).await }).await,
+        _ => each(all, tasks, length, |all| async move { on_deadpool(&all.default_deadpool).await }).await,
+    }
+}
+
+async fn each<F>(all: &Arc<Contenders>, tasks: usize, length: Duration, read: fn(Arc<Contenders>) -> F) -> Round
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let all = all.clone();
+    round(tasks, length, move || read(all.clone())).await
+}
+
+async fn on_bb8(pool: &bb8::Pool<Manager>) {
+    let mut conn = pool.get().await.expect("a connection");
+    let row: String = rows::table.find(KEY).select(rows::payload).first(&mut *conn).await.expect("a row");
+    drop(row);
+}
+
+async fn on_deadpool(pool: &Deadpool) {
+    let mut conn = pool.get().await.expect("a connection");
+    let row: String = rows::table.find(KEY).select(rows::payload).first(&mut conn).await.expect("a row");
+    drop(row);
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let cluster = common::server().await;
+    let url = cluster.primary().url();
+    let db = Db::connect(common::config(&cluster, CONNECTIONS)).await.expect("the server is reachable");
+    let lane = db.status().nodes[0].pools.iter().find(|p| p.lane == "read").expect("a read lane").max;
+    assert_eq!(lane, CONNECTIONS as usize, "every contender has the same number of connections");
+    let all = Arc::new(Contenders {
+        ours: Rows { db },
+        plain_bb8: bb8(&url, false).await,
+        default_bb8: bb8(&url, true).await,
+        fast_deadpool: deadpool(&url, RecyclingMethod::Fast),
+        default_deadpool: deadpool(&url, RecyclingMethod::Verified),
+    });
+    let (count, length) = common::rounds();
+    for tasks in [1, 16, 64] {
+        for which in 0..NAMES.len() {
+            run(which, &all, tasks, Duration::from_millis(200)).await;
+        }
+        let mut results: Vec<Vec<Round>> = vec![Vec::new(); NAMES.len()];
+        for n in 0..count {
+            // Another one goes first each time, so that no place in the round is anyone's advantage.
+            for k in 0..NAMES.len() {
+                let which = (n + k) % NAMES.len();
+                results[which].push(run(which, &all, tasks, length).await);
+            }
+        }
+        table(tasks, count, length, &results);
+    }
+}
+
+fn table(tasks: usize, count: usize, length: Duration, results: &[Vec<Round>]) {
+    println!("\n{tasks} tasks, {CONNECTIONS} connections, {count} rounds of {length:?}; ratios to `{}` round by round", NAMES[0]);
+    println!(
+        "{:<28}{:>9}  {:<24}{:>9}{:>8}{:>11}{:>11}  slowest task / mean",
+        "", "q/s", "ratio [min-max]", "cpu us", "allocs", "p99", "p99.9"
+    );
+    for (name, rounds) in NAMES.iter().zip(results) {
+        let median = |value: fn(&Round) -> f64| spread(rounds.iter().map(value).collect()).0;
+        let ratios = rounds.iter().zip(&results[0]).map(|(r, base)| r.per_second / base.per_second).collect();
+        println!(
+            "{name:<28}{:>9.0}  {:<24}{:>9.2}{:>8.1}{:>8.2} ms{:>8.2} ms  {:.2}",
+            median(|r| r.per_second),
+            spread(ratios).1,
+            median(|r| r.cpu_us),
+            median(|r| r.allocations),
+            median(|r| r.quantile(0.99).as_secs_f64() * 1e3),
+            median(|r| r.quantile(0.999).as_secs_f64() * 1e3),
+            median(|r| r.slowest_task),
+        );
+    }
+}
