@@ -2,15 +2,19 @@
 //!
 //! Every node has a pool per lane ([`Lane`](crate::op::Lane)); one budget bounds them all ([`Budget`]).
 //! Callers queue first come, first served; a refusal names the true cause at once.
-//! Underneath, bb8 opens connections independently of whoever asked, and parks and closes the idle ones.
+//! Connections are opened independently of whoever asked; bb8 keeps the ones that idle, and closes them in the end.
 
 mod budget;
 mod config;
 mod lease;
 mod lobby;
+mod opening;
 mod pool;
 mod share;
 mod store;
+#[cfg(test)]
+mod tests;
+mod upkeep;
 
 pub use budget::Budget;
 pub use config::Config;

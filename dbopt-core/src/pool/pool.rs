@@ -1,12 +1,15 @@
-//! One lane of one node: the wiring between callers, the lobby and the store.
+//! One lane of one node: how callers get a connection and give it back.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use serde::Serialize;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -14,34 +17,39 @@ use super::budget::Budget;
 use super::config::Config;
 use super::lease::Lease;
 use super::lobby::{Lobby, Waiter};
-use super::share::Share;
-use super::store::{Store, Taken, random};
-use crate::backend::{Backend, ConnectError, Connection, Endpoint, Health};
-use crate::breaker::Backoff;
+use super::opening::Attempts;
+use super::store::{Store, Taken};
+use crate::backend::{Backend, Connection, Endpoint, Health};
 use crate::error::{Reason, Refusal};
 use crate::op::{Lane, Op};
 
 /// The connections of one lane on one node.
+///
+/// Where both are needed, `lobby` is locked before `attempts`; no caller is answered and nothing is logged under either.
 pub struct Pool<B: Backend> {
-    node: Arc<str>,
-    lane: Lane,
-    config: Arc<Config>,
-    store: Store<B>,
-    lobby: Mutex<Lobby<Box<Slot<B>>, Caller<B>>>,
-    attempts: Mutex<Attempts>,
+    pub(super) node: Arc<str>,
+    pub(super) lane: Lane,
+    pub(super) config: Arc<Config>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) store: Store<B>,
+    pub(super) lobby: Mutex<Lobby<Box<Slot<B>>, Caller<B>>>,
+    pub(super) attempts: Mutex<Attempts>,
     /// Signalled whenever a connection was opened or could not be.
-    settled: Notify,
-    born: Instant,
+    pub(super) settled: Notify,
+    /// The one it was made on: a connection may come back on a thread that has none.
+    pub(super) runtime: Handle,
+    pub(super) born: Instant,
     /// Milliseconds since `born` as of the last maintenance: idle times need no finer clock.
-    coarse_ms: AtomicU64,
+    pub(super) coarse_ms: AtomicU64,
 }
 
 /// A connection out of the store.
 pub(super) struct Slot<B: Backend> {
     pub(super) taken: Taken<B>,
     /// Its place among the holders while it is lent.
-    seat: Option<u32>,
-    idle_since_ms: u64,
+    pub(super) seat: Option<u32>,
+    pub(super) idle_since_ms: u64,
+    pub(super) dies_at_ms: u64,
 }
 
 impl<B: Backend> Slot<B> {
@@ -52,21 +60,20 @@ impl<B: Backend> Slot<B> {
     }
 }
 
-struct Caller<B: Backend> {
-    answer: oneshot::Sender<Result<Lease<B>, Refusal>>,
+pub(super) struct Caller<B: Backend> {
+    pub(super) answer: oneshot::Sender<Result<Lease<B>, Refusal>>,
     op: &'static Op,
+    may_wait: bool,
 }
 
 impl<B: Backend> Waiter for Caller<B> {
     fn is_gone(&self) -> bool {
         self.answer.is_closed()
     }
-}
 
-#[derive(Default)]
-struct Attempts {
-    backoff: Backoff,
-    cause: Option<Arc<ConnectError>>,
+    fn may_wait(&self) -> bool {
+        self.may_wait
+    }
 }
 
 /// What a pool looks like right now.
@@ -97,12 +104,14 @@ impl<B: Backend> Pool<B> {
         Arc::new(Pool {
             node: endpoint.name.clone(),
             lane,
-            store: Store::new(backend, endpoint, lane, budget, &config),
+            store: Store::new(backend, endpoint, lane, budget.clone(), &config),
             lobby: Mutex::new(Lobby::new()),
             attempts: Mutex::default(),
             settled: Notify::new(),
+            runtime: Handle::current(),
             born: Instant::now(),
             coarse_ms: AtomicU64::new(0),
+            budget,
             config,
         })
     }
@@ -114,8 +123,8 @@ impl<B: Backend> Pool<B> {
 
     /// Lends a connection to a call of `op`.
     ///
-    /// Callers are served first come, first served. With `may_queue` false the caller is given what is free or can be opened at
-    /// once, and refused otherwise.
+    /// Callers are served first come, first served. With `may_wait` false the caller is given what is free or can be opened
+    /// at once, and is refused otherwise: it never waits for another caller.
     ///
     /// # Errors
     /// At once with the true cause when the node cannot be reached, the queue is full or the pool is closed; after
@@ -123,13 +132,18 @@ impl<B: Backend> Pool<B> {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the queue; a connection already on its way goes to the next caller.
-    pub async fn acquire(self: &Arc<Self>, op: &'static Op, deadline: Instant, may_queue: bool) -> Result<Lease<B>, Refusal> {
+    pub async fn acquire(
+        self: &Arc<Self>,
+        op: &'static Op,
+        deadline: Instant,
+        may_wait: bool,
+    ) -> Result<Lease<B>, Refusal> {
         let granted = loop {
             if let Some(lease) = self.try_acquire(op) {
                 return Ok(lease);
             }
             let (answer, granted) = oneshot::channel();
-            if self.join_queue(Caller { answer, op }, may_queue)? {
+            if self.join_queue(Caller { answer, op, may_wait })? {
                 break granted;
             }
         };
@@ -160,130 +174,46 @@ impl<B: Backend> Pool<B> {
     }
 
     /// Queues the caller; false when a connection came back since it last looked.
-    fn join_queue(&self, caller: Caller<B>, may_queue: bool) -> Result<bool, Refusal> {
+    fn join_queue(&self, caller: Caller<B>) -> Result<bool, Refusal> {
         let mut lobby = self.lobby.lock();
         if lobby.closed {
             return Err(self.closed());
         }
+        if lobby.limit == 0 {
+            return Err(self.not_served());
+        }
         if lobby.waiting.is_empty() && !lobby.ready.is_empty() {
             return Ok(false);
         }
-        let room = lobby.here + lobby.opening < lobby.limit;
-        if !may_queue && (!room || !lobby.waiting.is_empty()) {
-            return Err(self.refusal(
-                Reason::Busy,
-                "no connection is free, and the caller holds another one, so it must not wait".into(),
-                None,
-            ));
+        let room = lobby.here + lobby.opening < lobby.limit && !lobby.short_of_room;
+        if !caller.may_wait && (!room || !lobby.waiting.is_empty()) {
+            return Err(self.busy());
         }
-        if lobby.here == 0 {
-            let attempts = self.attempts.lock();
-            if let (Some(wait), Some(cause)) = (attempts.backoff.remaining(Instant::now()), &attempts.cause) {
-                return Err(self.refusal(
-                    Reason::BackingOff,
-                    format!("the last attempt to connect failed ({})", cause.message),
-                    Some(wait),
-                ));
-            }
+        // Nobody will bring a connection back, or it must be a new one.
+        if (lobby.here == 0 || !caller.may_wait)
+            && let Some(refusal) = self.backing_off()
+        {
+            return Err(refusal);
         }
         match lobby.queue(caller, self.config.max_waiting) {
             Ok(()) => Ok(true),
-            Err(_) => Err(self.refusal(
-                Reason::QueueFull,
-                format!(
-                    "{} callers are waiting already (pool.max_waiting); the statements are too slow or the pool too small",
-                    self.config.max_waiting
-                ),
-                None,
-            )),
-        }
-    }
-
-    /// Opens what the queue and the minimum want, as far as share and backoff allow.
-    fn open_wanted(self: &Arc<Self>) {
-        let count = {
-            let mut lobby = self.lobby.lock();
-            let attempts = self.attempts.lock();
-            if attempts.backoff.remaining(Instant::now()).is_some() {
-                return;
-            }
-            let count = lobby.wanted(attempts.backoff.failures() > 0);
-            lobby.opening += count;
-            count
-        };
-        for _ in 0..count {
-            let pool = self.clone();
-            tokio::spawn(async move {
-                match pool.store.take().await {
-                    Ok(taken) => pool.arrived(taken),
-                    Err(cause) => pool.failed(&cause),
-                }
-                pool.settled.notify_waiters();
-            });
-        }
-    }
-
-    fn arrived(self: &Arc<Self>, taken: Taken<B>) {
-        {
-            let mut attempts = self.attempts.lock();
-            if attempts.backoff.failures() > 0 {
-                tracing::info!(node = %self.node, lane = %self.lane, "connected again");
-            }
-            *attempts = Attempts::default();
-        }
-        let slot = Box::new(Slot {
-            taken,
-            seat: None,
-            idle_since_ms: 0,
-        });
-        {
-            let mut lobby = self.lobby.lock();
-            lobby.opening -= 1;
-            lobby.here += 1;
-        }
-        self.give(slot);
-        // The node answers again: what was held back to one attempt at a time may follow now.
-        self.open_wanted();
-    }
-
-    fn failed(self: &Arc<Self>, cause: &Arc<ConnectError>) {
-        // The budget is taken by pools that must shrink first: nothing is wrong with the node.
-        if cause.reason == Reason::Busy {
-            self.lobby.lock().opening -= 1;
-            return;
-        }
-        let (wait, failures) = {
-            let mut attempts = self.attempts.lock();
-            let wait = attempts.backoff.failed(self.config.backoff(), Instant::now(), random());
-            attempts.cause = Some(cause.clone());
-            (wait, attempts.backoff.failures())
-        };
-        let turned_away = {
-            let mut lobby = self.lobby.lock();
-            lobby.opening -= 1;
-            let others_will_return = cause.reason == Reason::ServerFull && lobby.here > 0;
-            if others_will_return { Default::default() } else { std::mem::take(&mut lobby.waiting) }
-        };
-        tracing::warn!(
-            node = %self.node, lane = %self.lane, reason = cause.reason.name(), failures, retry_in = ?wait,
-            "cannot connect: {}", cause.message
-        );
-        for caller in turned_away {
-            let refusal = self.refusal(cause.reason, cause.message.clone(), Some(wait));
-            drop(caller.answer.send(Err(refusal)));
+            Err(_) => Err(self.queue_full()),
         }
     }
 
     /// Gives a clean connection to the caller that has waited longest, or keeps it ready.
-    fn give(self: &Arc<Self>, mut slot: Box<Slot<B>>) {
+    pub(super) fn give(self: &Arc<Self>, mut slot: Box<Slot<B>>) {
         loop {
             let caller = {
                 let mut lobby = self.lobby.lock();
-                if lobby.closed || lobby.here > lobby.limit {
+                slot.stand_up(&mut lobby);
+                let now_ms = self.coarse_ms.load(Ordering::Relaxed);
+                // A busy pool's connections are never seen idle, so their age is looked at here, too.
+                let worn_out = slot.dies_at_ms <= now_ms && lobby.can_spare_one();
+                if lobby.closed || lobby.here > lobby.limit || worn_out {
                     drop(lobby);
                     return self.discard(slot);
                 }
-                let now_ms = self.coarse_ms.load(Ordering::Relaxed);
                 match lobby.next_waiting() {
                     Some(caller) => {
                         slot.seat = Some(lobby.sit(caller.op, now_ms));
@@ -304,17 +234,13 @@ impl<B: Backend> Pool<B> {
                 },
                 _ => return,
             }
-            slot.stand_up(&mut self.lobby.lock());
         }
     }
 
     /// Takes a connection back from a caller.
     pub(super) fn take_back(self: &Arc<Self>, mut slot: Box<Slot<B>>) {
         match slot.taken.connection.health() {
-            Health::Clean => {
-                slot.stand_up(&mut self.lobby.lock());
-                self.give(slot);
-            }
+            Health::Clean => self.give(slot),
             Health::Closed => self.discard(slot),
             Health::Busy | Health::InTransaction => self.recover(slot),
         }
@@ -322,14 +248,12 @@ impl<B: Backend> Pool<B> {
 
     /// Cancels what the last caller left running. The connection counts as in use until it is proved clean.
     fn recover(self: &Arc<Self>, mut slot: Box<Slot<B>>) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return self.discard(slot);
-        };
         let pool = self.clone();
-        runtime.spawn(async move {
-            let clean = timeout(pool.config.connect_timeout, slot.taken.connection.recover()).await;
-            if clean == Ok(true) && slot.taken.connection.health() == Health::Clean {
-                slot.stand_up(&mut pool.lobby.lock());
+        self.runtime.spawn(async move {
+            // A driver that panics must not take the connection's place in the pool with it.
+            let recovery = AssertUnwindSafe(slot.taken.connection.recover()).catch_unwind();
+            let clean = matches!(timeout(pool.config.connect_timeout, recovery).await, Ok(Ok(true)));
+            if clean && slot.taken.connection.health() == Health::Clean {
                 pool.give(slot);
             } else {
                 tracing::debug!(node = %pool.node, lane = %pool.lane, "closed a connection whose caller went away in the middle");
@@ -347,121 +271,7 @@ impl<B: Backend> Pool<B> {
             slot.stand_up(&mut lobby);
         }
         drop(slot);
-        if tokio::runtime::Handle::try_current().is_ok() {
-            self.open_wanted();
-        }
-    }
-
-    /// Sets how many connections the pool may have; surplus ones close as they come back.
-    pub fn set_share(&self, share: Share) {
-        let mut lobby = self.lobby.lock();
-        (lobby.limit, lobby.min) = (share.max, share.min);
-        self.store.set_limit(share.max);
-    }
-
-    /// Parks what idles, closes what is old, opens what is missing and reports what is held too long.
-    pub fn maintain(self: &Arc<Self>) {
-        let now = Instant::now();
-        let now_ms = now.duration_since(self.born).as_millis() as u64;
-        self.coarse_ms.store(now_ms, Ordering::Relaxed);
-        let park_after = (self.config.idle_timeout / 2).as_millis() as u64;
-        let mut leaving = Vec::new();
-        {
-            let mut lobby = self.lobby.lock();
-            let (mut here, min, limit) = (lobby.here, lobby.min, lobby.limit);
-            // The longest idle ones are in front.
-            let mut kept = Vec::with_capacity(lobby.ready.len());
-            for mut slot in std::mem::take(&mut lobby.ready) {
-                let open = &mut *slot.taken;
-                let idle = now_ms.saturating_sub(slot.idle_since_ms) >= park_after;
-                open.retired = open.dies_at <= now || open.connection.health() != Health::Clean || here > limit;
-                if open.retired || idle && here > min {
-                    here -= 1;
-                    leaving.push(slot);
-                } else {
-                    kept.push(slot);
-                }
-            }
-            lobby.ready = kept;
-            lobby.here = here;
-            let limit_ms = self.config.leak_warning.as_millis() as u64;
-            for holder in lobby.holders() {
-                let held_ms = now_ms.saturating_sub(holder.since_ms);
-                if held_ms > limit_ms && !holder.reported {
-                    holder.reported = true;
-                    tracing::warn!(
-                        node = %self.node, lane = %self.lane, method = holder.op.name(), location = ?holder.op.location(), held_ms,
-                        "a connection is held for longer than pool.leak_warning: a slow statement, or a body that waits for something else"
-                    );
-                }
-            }
-        }
-        drop(leaving);
         self.open_wanted();
-    }
-
-    /// Opens the minimum and waits until it is there.
-    ///
-    /// # Errors
-    /// With the cause of the first failure.
-    pub async fn warm(self: &Arc<Self>) -> Result<(), Refusal> {
-        loop {
-            let settled = self.settled.notified();
-            tokio::pin!(settled);
-            settled.as_mut().enable();
-            self.open_wanted();
-            {
-                let lobby = self.lobby.lock();
-                if lobby.here >= lobby.min.min(lobby.limit) {
-                    return Ok(());
-                }
-                if let Some(cause) = &self.attempts.lock().cause {
-                    return Err(self.refusal(cause.reason, cause.message.clone(), None));
-                }
-            }
-            if timeout(self.config.connect_timeout * 2, settled).await.is_err() {
-                return Err(self.waited_in_vain(self.config.connect_timeout * 2));
-            }
-        }
-    }
-
-    /// Forgets earlier failures: the node was seen alive.
-    pub fn retry_now(self: &Arc<Self>) {
-        let failing = {
-            let mut attempts = self.attempts.lock();
-            let failing = attempts.backoff.failures() > 0;
-            attempts.backoff.reset();
-            failing
-        };
-        if failing {
-            self.open_wanted();
-        }
-    }
-
-    /// Closes every connection nobody uses: the node was seen dead, or is no longer what it was.
-    pub fn drop_idle(self: &Arc<Self>) {
-        let idle: Vec<_> = {
-            let mut lobby = self.lobby.lock();
-            let idle = std::mem::take(&mut lobby.ready);
-            lobby.here -= idle.len();
-            idle
-        };
-        for mut slot in idle {
-            slot.taken.retired = true;
-        }
-    }
-
-    /// Refuses new callers and closes idle connections; those in use close as they come back.
-    pub fn close(self: &Arc<Self>) {
-        let waiting = {
-            let mut lobby = self.lobby.lock();
-            lobby.closed = true;
-            std::mem::take(&mut lobby.waiting)
-        };
-        for caller in waiting {
-            drop(caller.answer.send(Err(self.closed())));
-        }
-        self.drop_idle();
     }
 
     /// Connections lent to calls.
@@ -479,30 +289,64 @@ impl<B: Backend> Pool<B> {
             waiting: lobby.waiting.iter().filter(|w| !w.is_gone()).count(),
             min: lobby.min,
             max: lobby.limit,
-            last_error: self.attempts.lock().cause.as_ref().map(|c| c.message.clone()),
+            last_error: self.attempts.lock().cause().map(|c| c.message.clone()),
+        }
+    }
+}
+
+/// Why a caller gets nothing.
+impl<B: Backend> Pool<B> {
+    pub(super) fn refusal(&self, reason: Reason, detail: impl Into<String>, retry_after: Option<Duration>) -> Refusal {
+        Refusal { node: self.node.clone(), lane: self.lane, reason, detail: detail.into(), retry_after }
+    }
+
+    pub(super) fn closed(&self) -> Refusal {
+        self.refusal(Reason::Closed, "the pool is closed", None)
+    }
+
+    /// The share is zero: the node is not, or no longer, the one for this lane.
+    pub(super) fn not_served(&self) -> Refusal {
+        match self.lane {
+            Lane::Read => self.refusal(Reason::NotReady, "no reads are sent to this node now", None),
+            _ => self.refusal(Reason::NoPrimary, "this node is not the primary", None),
         }
     }
 
-    fn refusal(&self, reason: Reason, detail: String, retry_after: Option<Duration>) -> Refusal {
-        Refusal {
-            node: self.node.clone(),
-            lane: self.lane,
-            reason,
-            detail,
-            retry_after,
+    pub(super) fn busy(&self) -> Refusal {
+        let detail = "no connection is free, and the caller holds another one, so it must not wait";
+        self.refusal(Reason::Busy, detail, None)
+    }
+
+    /// The reason when no attempt is to be made now, and nothing is parked either.
+    pub(super) fn backing_off(&self) -> Option<Refusal> {
+        let (wait, cause) = {
+            let attempts = self.attempts.lock();
+            (attempts.wait(Instant::now())?, attempts.cause()?.clone())
+        };
+        if self.store.parked() > 0 {
+            return None;
         }
+        let detail = format!("the last attempt to connect failed ({})", cause.message);
+        Some(self.refusal(Reason::BackingOff, detail, Some(wait)))
     }
 
-    fn closed(&self) -> Refusal {
-        self.refusal(Reason::Closed, "the pool is closed".into(), None)
+    fn queue_full(&self) -> Refusal {
+        let detail = format!(
+            "{} callers are waiting already (pool.max_waiting); the statements are too slow or the pool too small",
+            self.config.max_waiting
+        );
+        self.refusal(Reason::QueueFull, detail, None)
     }
 
-    fn waited_in_vain(&self, waited: Duration) -> Refusal {
+    pub(super) fn waited_in_vain(&self, waited: Duration) -> Refusal {
         let status = self.status();
         let mut detail = format!(
             "no connection came free within {waited:?}: {} of {} are in use, {} callers wait",
             status.in_use, status.max, status.waiting
         );
+        if self.lobby.lock().short_of_room {
+            detail.push_str(&format!("; all {} of the budget (pool.max) are open elsewhere", self.budget.max()));
+        }
         if let Some(cause) = status.last_error {
             detail.push_str(&format!("; the last attempt to connect failed ({cause})"));
         }
@@ -512,9 +356,6 @@ impl<B: Backend> Pool<B> {
 
 impl<B: Backend> fmt::Debug for Pool<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool")
-            .field("node", &self.node)
-            .field("lane", &self.lane)
-            .finish_non_exhaustive()
+        f.debug_struct("Pool").field("node", &self.node).field("lane", &self.lane).finish_non_exhaustive()
     }
 }

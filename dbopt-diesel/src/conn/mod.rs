@@ -2,6 +2,7 @@
 
 mod count;
 mod frames;
+mod pending;
 mod session;
 mod tap;
 mod wire;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 use dbopt_core::position::{Lsn, Position};
 use diesel::associations::HasTable;
-use diesel::connection::{CacheSize, Instrumentation};
+use diesel::connection::{CacheSize, Instrumentation, get_default_instrumentation};
 use diesel::data_types::PgLsn;
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -50,21 +51,25 @@ pub struct Conn {
     pg: AsyncPgConnection,
     wire: Arc<Wire>,
     counts: Arc<Counts>,
-    canceller: Canceller,
+    canceller: Arc<Canceller>,
     timeline: Option<u32>,
     timeline_read_at: tokio::time::Instant,
-    read_only: bool,
+    /// `None` while a change is on its way.
+    read_only: Option<bool>,
     track_position: bool,
     committed_at: Option<Position>,
     /// Ends the task that moves the bytes when the connection is dropped.
     _driver: Driver,
 }
 
+/// What the transaction manager sends to commit an outermost transaction.
+const COMMIT: &str = "COMMIT";
+
 /// What a new connection is made of.
 pub(crate) struct Parts {
     pub(crate) pg: AsyncPgConnection,
     pub(crate) wire: Arc<Wire>,
-    pub(crate) canceller: Canceller,
+    pub(crate) canceller: Arc<Canceller>,
     pub(crate) driver: Driver,
     pub(crate) timeline: Option<u32>,
     pub(crate) read_only: bool,
@@ -74,7 +79,8 @@ impl Conn {
     pub(crate) fn new(parts: Parts) -> Self {
         let counts = Arc::new(Counts::default());
         let mut pg = parts.pg;
-        pg.set_instrumentation(counts.instrumentation(None));
+        pg.set_instrumentation(counts.instrumentation(get_default_instrumentation()));
+        parts.wire.watch_from_now();
         Conn {
             pg,
             wire: parts.wire,
@@ -82,7 +88,7 @@ impl Conn {
             canceller: parts.canceller,
             timeline: parts.timeline,
             timeline_read_at: tokio::time::Instant::now(),
-            read_only: parts.read_only,
+            read_only: Some(parts.read_only),
             track_position: false,
             committed_at: None,
             _driver: parts.driver,
@@ -114,7 +120,7 @@ impl Conn {
     async fn commit_and_locate(&mut self) -> QueryResult<()> {
         let (mut commit, mut locate) = (&self.pg, &self.pg);
         let (committed, end) = join(
-            commit.batch_execute("COMMIT"),
+            commit.batch_execute(COMMIT),
             diesel::select(pg_current_wal_insert_lsn()).get_result::<PgLsn>(&mut locate),
         )
         .await;
@@ -152,10 +158,16 @@ impl Deref for Conn {
 impl SimpleAsyncConnection for Conn {
     async fn batch_execute(&mut self, query: &str) -> QueryResult<()> {
         // The transaction manager's COMMIT of the outermost transaction passes here.
-        if self.track_position && query == "COMMIT" {
-            return self.commit_and_locate().await;
+        if query != COMMIT {
+            return self.pg.batch_execute(query).await;
         }
-        self.pg.batch_execute(query).await
+        if self.track_position {
+            self.commit_and_locate().await?;
+        } else {
+            self.pg.batch_execute(COMMIT).await?;
+        }
+        // Behind a failed statement that nobody waited for, the server answers COMMIT with ROLLBACK, and no error.
+        if self.wire.rolled_back() { Err(diesel::result::Error::RollbackTransaction) } else { Ok(()) }
     }
 }
 

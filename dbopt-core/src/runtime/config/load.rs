@@ -268,6 +268,23 @@ mod tests {
         assert!(error.contains("DBOPT_POOL_MAX (for pool.max)") && error.contains("DBOPT_CALL_TIMEOUT"), "{error}");
     }
 
+    /// The file that people copy names every variable with its default, and no other.
+    #[test]
+    fn the_example_file_is_complete_and_right() {
+        let text = include_str!("../../../../.env.example");
+        let pairs: Vec<(&str, &str)> = text.lines().filter(|l| !l.starts_with('#')).filter_map(|l| l.split_once('=')).collect();
+        let named: Vec<&str> = pairs.iter().map(|(name, _)| *name).collect();
+        let wanted: Vec<String> = keys().iter().map(|(key, _)| variable(key)).collect();
+        for name in &wanted {
+            assert!(named.contains(&name.as_str()), "{name} is missing");
+        }
+        assert_eq!(named.len(), wanted.len());
+        let given = pairs.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        let mut config = Config::from_sources("f", "", given).unwrap();
+        config.database = Default::default();
+        assert_eq!(config, Config::default());
+    }
+
     #[test]
     fn nothing_secret_is_quoted() {
         let broken = "[database]\nurl = \"postgres://u:hunter2@db1/x\" oops";

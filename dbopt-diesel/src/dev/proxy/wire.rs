@@ -116,8 +116,9 @@ async fn pass(
             if chunk.is_empty() {
                 to.shutdown().await?;
             } else {
-                to.write_all(&chunk).await?;
+                // First, so that whoever has received a byte finds it counted.
                 bytes.fetch_add(u64::try_from(chunk.len()).unwrap_or_default(), Ordering::Relaxed);
+                to.write_all(&chunk).await?;
             }
         }
         // A vanished end of stream keeps the other side waiting, as a vanished host does.

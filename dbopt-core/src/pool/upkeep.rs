@@ -1,0 +1,116 @@
+//! What is done to a pool from time to time and on changes of the cluster.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::time::Instant;
+
+use super::pool::{Pool, Slot};
+use super::share::Share;
+use crate::backend::{Backend, Connection, Health};
+use crate::op::Op;
+
+impl<B: Backend> Pool<B> {
+    /// Sets how many connections the pool may have. Surplus ones close at once if nobody uses them, or else as they come
+    /// back; without any room left, whoever waits is refused.
+    pub fn set_share(self: &Arc<Self>, share: Share) {
+        let surplus = {
+            let mut lobby = self.lobby.lock();
+            (lobby.limit, lobby.min) = (share.max, share.min);
+            // What was short of room may have some now.
+            lobby.short_of_room = false;
+            self.store.set_limit(share.max);
+            // Parked ones are closed before ready ones, and of these the longest idle first.
+            let unparked = self.store.open().saturating_sub(self.store.parked());
+            let count = unparked.saturating_sub(share.max).min(lobby.ready.len());
+            lobby.here -= count;
+            lobby.ready.drain(..count).collect()
+        };
+        retire(surplus);
+        self.store.close_parked(share.max);
+        self.open_wanted();
+    }
+
+    /// Parks what idles, closes what is old, opens what is missing and reports what is held too long.
+    pub fn maintain(self: &Arc<Self>) {
+        let now_ms = Instant::now().duration_since(self.born).as_millis() as u64;
+        self.coarse_ms.store(now_ms, Ordering::Relaxed);
+        drop(self.take_leaving(now_ms));
+        self.open_wanted();
+        self.report_leaks(now_ms);
+    }
+
+    /// Takes out what is not to stay ready: some are parked by being dropped, the retired ones are closed.
+    fn take_leaving(&self, now_ms: u64) -> Vec<Box<Slot<B>>> {
+        let park_after = (self.config.idle_timeout / 2).as_millis() as u64;
+        let mut leaving = Vec::new();
+        let mut lobby = self.lobby.lock();
+        lobby.worn = 0;
+        // The longest idle ones are in front.
+        for mut slot in std::mem::take(&mut lobby.ready) {
+            let idle = now_ms.saturating_sub(slot.idle_since_ms) >= park_after;
+            let worn = slot.dies_at_ms <= now_ms;
+            let useless = slot.taken.connection.health() != Health::Clean || lobby.here > lobby.limit;
+            slot.taken.retired = useless || worn && lobby.can_spare_one();
+            if slot.taken.retired || idle && lobby.here > lobby.min {
+                lobby.here -= 1;
+                leaving.push(slot);
+            } else {
+                lobby.worn += usize::from(worn);
+                lobby.ready.push(slot);
+            }
+        }
+        leaving
+    }
+
+    /// Names, once, each method that holds a connection for too long.
+    fn report_leaks(&self, now_ms: u64) {
+        let limit_ms = self.config.leak_warning.as_millis() as u64;
+        let mut leaks: Vec<(&'static Op, u64)> = Vec::new();
+        for holder in self.lobby.lock().holders() {
+            let held_ms = now_ms.saturating_sub(holder.since_ms);
+            if held_ms > limit_ms && !holder.reported {
+                holder.reported = true;
+                leaks.push((holder.op, held_ms));
+            }
+        }
+        for (op, held_ms) in leaks {
+            tracing::warn!(
+                node = %self.node, lane = %self.lane, method = op.name(), location = ?op.location(), held_ms,
+                "a connection is held for longer than pool.leak_warning: a slow statement, or a body that waits for something else"
+            );
+        }
+    }
+
+    /// Closes every connection nobody uses: the node was seen dead, or is no longer what it was.
+    pub fn drop_idle(self: &Arc<Self>) {
+        let idle = {
+            let mut lobby = self.lobby.lock();
+            lobby.worn = 0;
+            lobby.here -= lobby.ready.len();
+            std::mem::take(&mut lobby.ready)
+        };
+        retire(idle);
+        self.store.close_parked(0);
+        self.open_wanted();
+    }
+
+    /// Refuses new callers and closes idle connections; those in use close as they come back.
+    pub fn close(self: &Arc<Self>) {
+        let waiting = {
+            let mut lobby = self.lobby.lock();
+            lobby.closed = true;
+            lobby.turn_away(true)
+        };
+        for caller in waiting {
+            drop(caller.answer.send(Err(self.closed())));
+        }
+        self.drop_idle();
+    }
+}
+
+fn retire<B: Backend>(slots: Vec<Box<Slot<B>>>) {
+    for mut slot in slots {
+        slot.taken.retired = true;
+    }
+}
