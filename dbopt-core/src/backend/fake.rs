@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Backend, ConnectError, Connection, Endpoint, Fault, FaultKind, Health, NodeReport, Purpose, Role};
 use crate::error::Reason;
@@ -29,6 +29,16 @@ pub struct FakeNode {
     pub connect_delay: Mutex<Duration>,
     /// How long recovering a busy connection takes; `None` when it cannot be recovered.
     pub recovery: Mutex<Option<Duration>>,
+    /// Whether connecting and recovering panic, as a driver with a bug does.
+    pub panics: AtomicBool,
+    /// How often it has died: connections of an earlier life are closed.
+    pub deaths: AtomicUsize,
+    /// When each attempt to connect began.
+    pub attempts: Mutex<Vec<Instant>>,
+    /// Attempts that are under way.
+    pub connecting: AtomicUsize,
+    /// The most attempts that were under way at once.
+    pub most_connecting: AtomicUsize,
     /// Connections that are open now.
     pub open: AtomicUsize,
     /// Connections that were ever opened.
@@ -60,6 +70,11 @@ impl FakeCluster {
                     refuses: Mutex::default(),
                     connect_delay: Mutex::new(Duration::ZERO),
                     recovery: Mutex::new(Some(Duration::ZERO)),
+                    panics: AtomicBool::new(false),
+                    deaths: AtomicUsize::new(0),
+                    attempts: Mutex::default(),
+                    connecting: AtomicUsize::new(0),
+                    most_connecting: AtomicUsize::new(0),
                     open: AtomicUsize::new(0),
                     opened: AtomicUsize::new(0),
                     open_by_lane: Default::default(),
@@ -81,6 +96,7 @@ pub struct FakeConnection {
     pub number: usize,
     node: Arc<FakeNode>,
     lane: Option<Lane>,
+    life: usize,
 }
 
 impl Drop for FakeConnection {
@@ -105,6 +121,8 @@ impl Backend for FakeCluster {
 
     async fn connect(&self, endpoint: &Endpoint, purpose: Purpose) -> Result<FakeConnection, ConnectError> {
         let node = self.node(endpoint.url.trim_start_matches("fake://"));
+        let _under_way = UnderWay::begin(&node);
+        node.panic_if_told();
         let delay = *node.connect_delay.lock();
         if !delay.is_zero() {
             sleep(delay).await;
@@ -126,21 +144,48 @@ impl Backend for FakeCluster {
             health: Health::Clean,
             fault: None,
             number,
+            life: node.deaths.load(Ordering::SeqCst),
             node,
             lane,
         })
     }
 }
 
+/// An attempt to connect, for as long as it takes.
+struct UnderWay(Arc<FakeNode>);
+
+impl UnderWay {
+    fn begin(node: &Arc<FakeNode>) -> Self {
+        node.attempts.lock().push(Instant::now());
+        let now = node.connecting.fetch_add(1, Ordering::SeqCst) + 1;
+        node.most_connecting.fetch_max(now, Ordering::SeqCst);
+        UnderWay(node.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.connecting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl FakeNode {
-    /// Makes it refuse connections, as a dead server does.
+    /// Closes its connections and makes it refuse new ones, as a dead server does.
     pub fn kill(&self) {
+        self.deaths.fetch_add(1, Ordering::SeqCst);
         *self.refuses.lock() = Some(ConnectError::new(Reason::Refused, "connection refused"));
     }
 
     /// Makes it take connections again.
     pub fn revive(&self) {
         *self.refuses.lock() = None;
+    }
+
+    /// Without the panic hook, which would fill a test's output.
+    fn panic_if_told(&self) {
+        if self.panics.load(Ordering::SeqCst) {
+            std::panic::resume_unwind(Box::new("the fake driver panics, as it was told to"));
+        }
     }
 
     fn position(&self) -> Position {
@@ -154,6 +199,9 @@ impl FakeNode {
 
 impl Connection for FakeConnection {
     fn health(&mut self) -> Health {
+        if self.life != self.node.deaths.load(Ordering::SeqCst) {
+            self.health = Health::Closed;
+        }
         self.health
     }
 
@@ -206,6 +254,7 @@ impl Connection for FakeConnection {
     }
 
     async fn recover(&mut self) -> bool {
+        self.node.panic_if_told();
         let recovery = *self.node.recovery.lock();
         match recovery {
             Some(time) => {

@@ -24,6 +24,7 @@ pub struct Cluster {
     memory: Mutex<Memory>,
     signals: Vec<Signals>,
     changes: watch::Sender<u64>,
+    born: Instant,
 }
 
 /// What is known of a node between two snapshots.
@@ -33,6 +34,8 @@ struct Signals {
     suspect: AtomicBool,
     /// The furthest position seen there on the snapshot's timeline.
     visible: AtomicU64,
+    /// Until when nobody waits for it to catch up, in milliseconds of the cluster's own clock.
+    behind_until: AtomicU64,
     lost: Notify,
     recheck: Notify,
 }
@@ -50,6 +53,7 @@ impl Cluster {
             snapshot: ArcSwap::from_pointee(unknown),
             memory: Mutex::new(memory),
             changes: watch::Sender::new(0),
+            born: Instant::now(),
             names,
             config,
         })
@@ -104,6 +108,18 @@ impl Cluster {
             lsn: Lsn(lsn),
             ..known
         })
+    }
+
+    /// Notes that a call has waited in vain for the node to catch up: for a second the next ones do not.
+    pub fn kept_waiting(&self, node: usize) {
+        let until = self.born.elapsed() + Duration::from_secs(1);
+        self.signals[node].behind_until.store(until.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Whether a call has lately waited in vain for the node to catch up.
+    pub fn keeps_waiting(&self, node: usize) -> bool {
+        let until = self.signals[node].behind_until.load(Ordering::Relaxed);
+        until > 0 && (self.born.elapsed().as_millis() as u64) < until
     }
 
     /// How old the last sample of the primary may be before lag counts as unknown.

@@ -55,6 +55,8 @@ impl Attempts {
 struct Opening<B: Backend> {
     pool: Arc<Pool<B>>,
     round: u64,
+    /// Whether to connect when nothing is parked.
+    may_connect: bool,
     counted: bool,
 }
 
@@ -71,28 +73,29 @@ impl<B: Backend> Pool<B> {
     /// Opens what the queue and the minimum want, as far as share and backoff allow; tells those callers so at once whom
     /// nothing will serve.
     pub(super) fn open_wanted(self: &Arc<Self>) {
-        let (count, round) = {
+        let (count, round, may_connect, stranded) = {
             let mut lobby = self.lobby.lock();
-            let wanted = lobby.wanted();
-            if wanted == 0 || lobby.short_of_room {
-                (0, 0)
-            } else {
+            let wanted = if lobby.short_of_room { 0 } else { lobby.wanted() };
+            let (mut count, mut round, mut may_connect) = (wanted, 0, true);
+            if wanted > 0 {
                 let attempts = self.attempts.lock();
-                let allowed = match attempts.wait(Instant::now()) {
-                    Some(_) => self.store.parked(),
-                    None if attempts.is_failing() => 1usize.saturating_sub(lobby.opening),
-                    None => wanted,
-                };
-                let count = wanted.min(allowed);
-                lobby.opening += count;
-                (count, attempts.round)
+                round = attempts.round;
+                if attempts.wait(Instant::now()).is_some() {
+                    may_connect = false;
+                    count = wanted.min(self.store.parked());
+                } else if attempts.is_failing() {
+                    count = wanted.min(1usize.saturating_sub(lobby.opening));
+                }
             }
+            lobby.opening += count;
+            let nothing_comes = lobby.limit == 0 || lobby.here + lobby.opening == 0;
+            (count, round, may_connect, nothing_comes && !lobby.waiting.is_empty())
         };
         for _ in 0..count {
-            let opening = Opening { pool: self.clone(), round, counted: true };
+            let opening = Opening { pool: self.clone(), round, may_connect, counted: true };
             self.runtime.spawn(opening.run());
         }
-        if count == 0 {
+        if stranded {
             self.turn_away_stranded();
         }
     }
@@ -169,6 +172,12 @@ impl<B: Backend> Pool<B> {
 
 impl<B: Backend> Opening<B> {
     async fn run(self) {
+        if !self.may_connect {
+            return match self.pool.store.unpark() {
+                Some(taken) => self.arrived(taken),
+                None => self.nothing_parked(),
+            };
+        }
         let releases = self.pool.budget.releases();
         match self.pool.store.take().await {
             Ok(taken) => self.arrived(taken),
@@ -202,6 +211,13 @@ impl<B: Backend> Opening<B> {
         }
         pool.give(slot);
         // The node answers again: what was held back to one attempt at a time may follow now.
+        pool.open_wanted();
+    }
+
+    /// What was parked had died there, or another attempt took it.
+    fn nothing_parked(self) {
+        let pool = self.pool.clone();
+        drop(self);
         pool.open_wanted();
     }
 

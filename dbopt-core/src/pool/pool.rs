@@ -341,7 +341,7 @@ impl<B: Backend> Pool<B> {
     pub(super) fn waited_in_vain(&self, waited: Duration) -> Refusal {
         let status = self.status();
         let mut detail = format!(
-            "no connection came free within {waited:?}: {} of {} are in use, {} callers wait",
+            "no connection came free within {waited:?}: {} of {} are in use, {} other callers wait",
             status.in_use, status.max, status.waiting
         );
         if self.lobby.lock().short_of_room {

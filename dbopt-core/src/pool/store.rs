@@ -97,7 +97,7 @@ impl<B: Backend> Store<B> {
     }
 
     /// Takes a parked connection that is still good, the one parked last; closes the others it meets.
-    fn unpark(&self) -> Option<Taken<B>> {
+    pub(super) fn unpark(&self) -> Option<Taken<B>> {
         loop {
             let mut taken = self.take_parked()?;
             if taken.connection.health() == Health::Clean && taken.dies_at > Instant::now() {

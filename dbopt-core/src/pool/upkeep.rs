@@ -14,20 +14,25 @@ impl<B: Backend> Pool<B> {
     /// Sets how many connections the pool may have. Surplus ones close at once if nobody uses them, or else as they come
     /// back; without any room left, whoever waits is refused.
     pub fn set_share(self: &Arc<Self>, share: Share) {
-        let surplus = {
+        let (surplus, turned_away) = {
             let mut lobby = self.lobby.lock();
             (lobby.limit, lobby.min) = (share.max, share.min);
             // What was short of room may have some now.
             lobby.short_of_room = false;
             self.store.set_limit(share.max);
-            // Parked ones are closed before ready ones, and of these the longest idle first.
-            let unparked = self.store.open().saturating_sub(self.store.parked());
-            let count = unparked.saturating_sub(share.max).min(lobby.ready.len());
+            // The longest idle ones are in front.
+            let count = lobby.here.saturating_sub(share.max).min(lobby.ready.len());
             lobby.here -= count;
-            lobby.ready.drain(..count).collect()
+            let surplus = lobby.ready.drain(..count).collect();
+            // What is on its way to those who must not wait for others will be closed when it arrives.
+            let no_room = lobby.here >= share.max && share.max > 0;
+            (surplus, if no_room { lobby.turn_away(false) } else { Vec::new() })
         };
         retire(surplus);
         self.store.close_parked(share.max);
+        for caller in turned_away {
+            drop(caller.answer.send(Err(self.busy())));
+        }
         self.open_wanted();
     }
 

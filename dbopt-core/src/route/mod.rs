@@ -4,4 +4,4 @@ mod config;
 mod plan;
 
 pub use config::Config;
-pub use plan::{Freshness, Plan, Target, Wishes, plan};
+pub use plan::{Freshness, Plan, Signs, Target, Wishes, plan};

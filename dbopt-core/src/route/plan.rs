@@ -74,6 +74,16 @@ pub struct Wishes {
     pub worth_waiting: Duration,
 }
 
+/// What is known of the nodes since the snapshot was taken.
+pub trait Signs {
+    /// Calls met errors there that point at the node.
+    fn is_suspect(&self, node: usize) -> bool;
+    /// The furthest position that its readers are known to see.
+    fn visible(&self, node: usize) -> Option<Position>;
+    /// Calls have lately waited in vain for it to catch up.
+    fn keeps_waiting(&self, node: usize) -> bool;
+}
+
 /// The targets of a call of `op`.
 ///
 /// Writes and critical calls: the primary. Reads: the replicas that answer, are not suspect and are close enough behind, starting at
@@ -85,8 +95,7 @@ pub fn plan(
     topology: &Topology,
     wishes: Wishes,
     turn: usize,
-    is_suspect: impl Fn(usize) -> bool,
-    visible: impl Fn(usize) -> Option<Position>,
+    signs: &impl Signs,
 ) -> Plan {
     let mut plan = Plan::EMPTY;
     let lane = op.lane();
@@ -104,11 +113,11 @@ pub fn plan(
     let limit = op.staleness_limit().map_or(wishes.max_lag, |own| own.min(wishes.max_lag));
     let serves = |i: &usize| {
         let node = &topology.nodes[*i];
-        is_replica(node) && is_close_enough(node.lag, op, limit) && !is_suspect(*i)
+        is_replica(node) && is_close_enough(node.lag, op, limit) && !signs.is_suspect(*i)
     };
     let shows_own_writes = |i: &usize| match wishes.token {
         None => true,
-        Some(token) => visible(*i).is_some_and(|position| position.covers(token)),
+        Some(token) => signs.visible(*i).is_some_and(|position| position.covers(token)),
     };
     let nodes = 0..topology.nodes.len();
     let room_for_primary = usize::from(topology.primary.is_some());
@@ -116,7 +125,8 @@ pub fn plan(
         plan.push(on(i, Freshness::Any), room_for_primary);
     }
     if let (Some(token), 0) = (wishes.token, plan.len) {
-        let worth_it = |i: &usize| serves(i) && !topology.nodes[*i].lag.exceeds(wishes.worth_waiting);
+        let worth_it =
+            |i: &usize| serves(i) && !topology.nodes[*i].lag.exceeds(wishes.worth_waiting) && !signs.keeps_waiting(*i);
         if let Some(i) = rotated(nodes.clone().filter(worth_it), turn).next() {
             plan.push(on(i, Freshness::Reaches(token)), room_for_primary);
         }
@@ -207,12 +217,26 @@ mod tests {
         }
     }
 
+    struct Seen<'a> {
+        topology: &'a Topology,
+        suspects: &'a [usize],
+        slow: &'a [usize],
+    }
+
+    impl Signs for Seen<'_> {
+        fn is_suspect(&self, node: usize) -> bool {
+            self.suspects.contains(&node)
+        }
+        fn visible(&self, node: usize) -> Option<Position> {
+            self.topology.nodes[node].position
+        }
+        fn keeps_waiting(&self, node: usize) -> bool {
+            self.slow.contains(&node)
+        }
+    }
+
     fn order(op: &'static Op, topology: &Topology, wishes: Wishes, turn: usize, suspects: &[usize]) -> Vec<usize> {
-        let visible = |i: usize| topology.nodes[i].position;
-        plan(op, topology, wishes, turn, |i| suspects.contains(&i), visible)
-            .targets()
-            .map(|t| t.node)
-            .collect()
+        plan(op, topology, wishes, turn, &Seen { topology, suspects, slow: &[] }).targets().map(|t| t.node).collect()
     }
 
     #[test]
@@ -250,10 +274,11 @@ mod tests {
         let t = cluster([10, 0, 400]);
         let token = |lsn| Wishes { token: Some(at(lsn)), ..WISHES };
         assert_eq!(order(&READ, &t, token(19_995), 0, &[])[..2], [2, 0]);
-        let visible = |i: usize| t.nodes[i].position;
-        let waits = plan(&READ, &t, token(20_001), 0, |_| false, visible);
+        let waits = plan(&READ, &t, token(20_001), 0, &Seen { topology: &t, suspects: &[], slow: &[] });
         assert_eq!(waits.get(0).map(|t| (t.node, t.freshness)), Some((1, Freshness::Reaches(at(20_001)))));
         assert_eq!(waits.get(1).map(|t| t.node), Some(0));
+        let elsewhere = plan(&READ, &t, token(20_001), 0, &Seen { topology: &t, suspects: &[], slow: &[1] });
+        assert_eq!(elsewhere.get(0).map(|t| t.node), Some(2), "a replica that kept others waiting is not waited for");
         // Replica 3 is known to be too far behind to be worth a wait.
         assert_eq!(order(&READ, &t, token(20_001), 3, &[1, 2])[0], 0);
     }
@@ -276,15 +301,15 @@ mod tests {
         fn no_read_is_planned_where_it_must_not_run(lags in proptest::array::uniform3(0u64..10_000), token in proptest::option::of(0u64..22_000), turn: usize, suspect in 0usize..6) {
             let t = cluster(lags);
             let wishes = Wishes { token: token.map(at), ..WISHES };
-            let visible = |i: usize| t.nodes[i].position;
-            let plan = plan(&READ, &t, wishes, turn % 1000, |i| i == suspect, visible);
+            let seen = Seen { topology: &t, suspects: &[suspect], slow: &[] };
+            let plan = plan(&READ, &t, wishes, turn % 1000, &seen);
             let targets: Vec<Target> = plan.targets().collect();
             let primary = targets.iter().position(|t| t.node == 0).expect("the primary is in every plan");
             for (place, target) in targets.iter().enumerate().filter(|(place, _)| *place != primary) {
                 prop_assert!(lags[target.node - 1] <= 5000);
                 prop_assert!(place > primary || target.node != suspect);
                 if let (Some(token), Freshness::Any) = (token, target.freshness) {
-                    prop_assert!(visible(target.node).unwrap().covers(at(token)));
+                    prop_assert!(seen.visible(target.node).unwrap().covers(at(token)));
                 }
             }
         }

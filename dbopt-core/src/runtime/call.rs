@@ -14,14 +14,14 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::Runtime;
 use crate::backend::{Backend, Connection, Fault, FaultKind};
-use crate::cluster::NodeState;
+use crate::cluster::{Cluster, NodeState, Topology};
 use crate::context::{self, Context};
 use crate::error::{Error, Reason, Refusal, Waiting};
 use crate::observe::{MethodCalls, Outcome};
 use crate::op::{Intent, Lane, Op};
 use crate::pool::Lease;
 use crate::position::Position;
-use crate::route::{Freshness, Plan, Target, Wishes, plan};
+use crate::route::{Freshness, Plan, Signs, Target, Wishes, plan};
 
 /// One call of a method, from its routing to its result.
 pub struct Call<'a, B: Backend> {
@@ -161,7 +161,7 @@ impl<'a, B: Backend> Call<'a, B> {
             Lane::Read => self.runtime.turn.fetch_add(1, Ordering::Relaxed),
             _ => 0,
         };
-        plan(self.op, &topology, wishes, turn, |i| cluster.is_suspect(i), |i| cluster.visible(&topology, i))
+        plan(self.op, &topology, wishes, turn, &Known { cluster, topology: &topology })
     }
 
     async fn try_target(&mut self, target: Target) -> Result<Lease<B>, Refused> {
@@ -230,6 +230,7 @@ impl<'a, B: Backend> Call<'a, B> {
                 return Ok(true);
             }
             if Instant::now() >= give_up {
+                self.runtime.cluster.kept_waiting(node);
                 return Ok(false);
             }
             sleep(Duration::from_millis(1)).await;
@@ -475,4 +476,24 @@ enum Refused {
     Here(Refusal),
     /// The call is over.
     Call(Error),
+}
+
+/// The cluster as the router asks for it.
+struct Known<'a> {
+    cluster: &'a Cluster,
+    topology: &'a Topology,
+}
+
+impl Signs for Known<'_> {
+    fn is_suspect(&self, node: usize) -> bool {
+        self.cluster.is_suspect(node)
+    }
+
+    fn visible(&self, node: usize) -> Option<Position> {
+        self.cluster.visible(self.topology, node)
+    }
+
+    fn keeps_waiting(&self, node: usize) -> bool {
+        self.cluster.keeps_waiting(node)
+    }
 }

@@ -161,6 +161,7 @@ impl SimpleAsyncConnection for Conn {
         if query != COMMIT {
             return self.pg.batch_execute(query).await;
         }
+        self.wire.forget_rollback();
         if self.track_position {
             self.commit_and_locate().await?;
         } else {

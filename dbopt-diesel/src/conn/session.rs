@@ -6,14 +6,18 @@ use dbopt_core::backend::{Connection, Fault, FaultKind, Health, NodeReport};
 use dbopt_core::position::{Lsn, Position};
 use diesel::data_types::PgLsn;
 use diesel::prelude::*;
-use diesel_async::{AnsiTransactionManager, RunQueryDsl, SimpleAsyncConnection, TransactionManager};
+use diesel_async::{AnsiTransactionManager, AsyncConnection, RunQueryDsl, SimpleAsyncConnection, TransactionManager};
 use tokio::time::{Instant, sleep};
 
-use super::{Conn, pg_current_wal_insert_lsn, pg_last_wal_replay_lsn};
+use super::{COMMIT, Conn, pg_current_wal_insert_lsn, pg_last_wal_replay_lsn};
 use crate::probe;
 
 /// A standby's timeline changes when its primary does; nothing on the wire says so.
 const TIMELINE_IS_GOOD_FOR: Duration = Duration::from_secs(5);
+
+/// How long what was left running may take to end by itself: the tail of a result that nobody read to its end does at once, and
+/// a cancellation costs the server a process.
+const GRACE: Duration = Duration::from_millis(3);
 
 /// How long a cancelled statement may take to end before it is cancelled again.
 const CANCEL_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -22,13 +26,10 @@ impl Connection for Conn {
     fn health(&mut self) -> Health {
         if self.wire.is_closed() {
             Health::Closed
-        } else if self.wire.is_busy() || self.counts.differ() {
+        } else if self.has_left_over() {
             Health::Busy
-        } else if self.wire.in_transaction() {
+        } else if self.wire.in_transaction() || AnsiTransactionManager::is_broken_transaction_manager(&mut self.pg) {
             Health::InTransaction
-        } else if AnsiTransactionManager::is_broken_transaction_manager(&mut self.pg) {
-            // diesel-async and the server disagree about the transaction: it cannot be used again.
-            Health::Closed
         } else {
             Health::Clean
         }
@@ -49,12 +50,14 @@ impl Connection for Conn {
     }
 
     async fn set_read_only(&mut self, read_only: bool) -> Result<(), Fault> {
-        if self.read_only != read_only {
+        if self.read_only != Some(read_only) {
+            // Dropped on the way, it leaves nobody knowing.
+            self.read_only = None;
             let mode = if read_only { "ONLY" } else { "WRITE" };
             let sql = format!("SET SESSION CHARACTERISTICS AS TRANSACTION READ {mode}");
             let done = self.pg.batch_execute(&sql).await;
             self.told(done)?;
-            self.read_only = read_only;
+            self.read_only = Some(read_only);
         }
         Ok(())
     }
@@ -65,23 +68,40 @@ impl Connection for Conn {
     }
 
     async fn commit(&mut self) -> Result<(), Fault> {
+        self.undo_abandoned().await?;
         if self.wire.transaction_failed() {
             self.rollback().await?;
-            return Err(Fault {
-                kind: FaultKind::RolledBack,
-                sqlstate: None,
-                message: "an earlier statement of the transaction had failed".into(),
-            });
+            return Err(rolled_back());
         }
-        let committed = AnsiTransactionManager::commit_transaction(self).await;
-        self.told(committed)
+        // What the body met and handled is not why a COMMIT fails.
+        self.wire.forget_faults();
+        let committed = if self.manager_agrees() {
+            AnsiTransactionManager::commit_transaction(self).await
+        } else {
+            self.batch_execute(COMMIT).await
+        };
+        if !self.wire.in_transaction() {
+            self.reset_manager();
+        }
+        match committed {
+            Err(diesel::result::Error::RollbackTransaction) => Err(rolled_back()),
+            committed => self.told(committed),
+        }
     }
 
     async fn rollback(&mut self) -> Result<(), Fault> {
-        while self.wire.in_transaction() && !self.wire.is_closed() {
-            let rolled_back = AnsiTransactionManager::rollback_transaction(self).await;
+        if self.has_left_over() && !self.quiet_down().await {
+            return Err(Fault::lost("what the call left running could not be stopped"));
+        }
+        if self.wire.in_transaction() && !self.wire.is_closed() {
+            let rolled_back = if self.manager_agrees() {
+                AnsiTransactionManager::rollback_transaction(self).await
+            } else {
+                self.pg.batch_execute("ROLLBACK").await
+            };
             self.told(rolled_back)?;
         }
+        self.reset_manager();
         Ok(())
     }
 
@@ -104,14 +124,7 @@ impl Connection for Conn {
     }
 
     async fn recover(&mut self) -> bool {
-        if !self.quiet_down().await {
-            return false;
-        }
-        self.counts.settle();
-        if self.wire.in_transaction() && self.rollback().await.is_err() {
-            return false;
-        }
-        self.health() == Health::Clean
+        self.rollback().await.is_ok() && self.health() == Health::Clean
     }
 
     async fn report(&mut self) -> Result<NodeReport, Fault> {
@@ -124,28 +137,55 @@ impl Connection for Conn {
 }
 
 impl Conn {
-    /// Cancels until everything sent is answered and an empty statement sent after the last cancellation has passed: a
-    /// cancellation that arrives late can then hit nobody else.
+    /// Whether a statement is still on its way whose caller went away.
+    fn has_left_over(&self) -> bool {
+        self.wire.is_busy() || self.counts.differ()
+    }
+
+    /// Whether diesel-async's transaction manager is in the outermost transaction, and in the middle of nothing.
+    fn manager_agrees(&mut self) -> bool {
+        let depth = AnsiTransactionManager::transaction_manager_status_mut(&mut self.pg).transaction_depth();
+        !self.has_left_over() && matches!(depth, Ok(Some(depth)) if depth.get() == 1)
+    }
+
+    /// No transaction is open: a manager that was stopped in the middle of one may think otherwise.
+    fn reset_manager(&mut self) {
+        *self.pg.transaction_state() = AnsiTransactionManager::default();
+    }
+
+    /// Rolls back to where a nested transaction began that was dropped before its end: half of it must not be committed.
+    async fn undo_abandoned(&mut self) -> Result<(), Fault> {
+        let depth = AnsiTransactionManager::transaction_manager_status_mut(&mut self.pg).transaction_depth();
+        if !matches!(depth, Ok(Some(depth)) if depth.get() > 1) {
+            return Ok(());
+        }
+        if self.has_left_over() && !self.quiet_down().await {
+            return Err(Fault::lost("what a dropped nested transaction left running could not be stopped"));
+        }
+        let undone = self.pg.batch_execute("ROLLBACK TO SAVEPOINT diesel_savepoint_1").await;
+        self.told(undone)
+    }
+
+    /// Cancels until everything sent is answered and an empty statement sent after the last cancellation has passed: the server
+    /// had raised that cancellation by then ([`Canceller::cancel`]), so it can hit nobody else.
+    ///
+    /// [`Canceller::cancel`]: crate::connect::Canceller::cancel
     async fn quiet_down(&mut self) -> bool {
         let mut cancelled = false;
-        if self.wire.is_busy() {
-            cancelled = self.canceller.cancel().await;
-            if !cancelled {
-                return false;
-            }
-        }
+        let mut patience = GRACE;
         loop {
             let passed = {
                 let mut conn = &self.pg;
                 let empty = conn.batch_execute("");
                 tokio::select! {
                     passed = empty => Some(passed.is_ok()),
-                    () = sleep(CANCEL_AGAIN_AFTER) => None,
+                    () = sleep(patience) => None,
                 }
             };
             match passed {
                 Some(true) => {
                     self.wire.until_idle().await;
+                    self.counts.settle();
                     return !self.wire.is_closed();
                 }
                 // The empty statement itself met the cancellation: the next one proves that it is over.
@@ -156,6 +196,7 @@ impl Conn {
                     if !cancelled {
                         return false;
                     }
+                    patience = CANCEL_AGAIN_AFTER;
                 }
             }
         }
@@ -184,5 +225,13 @@ impl Conn {
                 message: error.to_string(),
             })
         })
+    }
+}
+
+fn rolled_back() -> Fault {
+    Fault {
+        kind: FaultKind::RolledBack,
+        sqlstate: None,
+        message: "an earlier statement of the transaction had failed".into(),
     }
 }

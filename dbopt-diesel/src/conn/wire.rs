@@ -29,7 +29,7 @@ pub(crate) struct Wire {
     transaction: AtomicU8,
     /// Whether the last command of the cycle being answered was a ROLLBACK, whatever the client had asked for.
     tag_is_rollback: AtomicBool,
-    /// Whether the last transaction ended by a ROLLBACK.
+    /// Whether a transaction ended by a ROLLBACK.
     rolled_back: AtomicBool,
     /// Nobody may get this connection any more.
     closed: AtomicBool,
@@ -120,7 +120,12 @@ impl Wire {
         self.transaction.load(Ordering::Acquire) == b'E'
     }
 
-    /// Whether the last transaction ended by a ROLLBACK: a COMMIT behind a failed statement is answered so, without any error.
+    /// Forgets how the last transaction ended.
+    pub(super) fn forget_rollback(&self) {
+        self.rolled_back.store(false, Ordering::Release);
+    }
+
+    /// Whether a transaction has ended by a ROLLBACK since [`Wire::forget_rollback`]: a COMMIT behind a failed statement is answered so, without any error.
     pub(super) fn rolled_back(&self) -> bool {
         self.rolled_back.load(Ordering::Acquire)
     }

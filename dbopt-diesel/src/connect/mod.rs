@@ -1,5 +1,6 @@
 //! Opening connections: the URL, the socket, TLS, the login, and who cancels.
 
+mod cancel;
 mod open;
 mod socket;
 mod tls;
@@ -9,45 +10,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dbopt_core::backend::ConnectError;
+use dbopt_core::error::Reason;
+use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
-use tokio_postgres::CancelToken;
-use tokio_postgres::tls::NoTls;
 
+pub(crate) use cancel::Canceller;
 pub(crate) use open::{Opening, open};
 pub(crate) use url::Address;
 
 use crate::Conn;
-use socket::Socket;
-use tls::Negotiated;
+use crate::conn::Wire;
 
-/// Asks the server, over a connection of its own, to stop what another one is running.
-pub(crate) struct Canceller {
-    address: Arc<Address>,
-    token: CancelToken,
-}
-
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
-
-impl Canceller {
-    /// Asks; false when the server cannot be reached. The statement may have ended by itself.
-    pub(crate) async fn cancel(&self) -> bool {
-        let asked = timeout(CANCEL_TIMEOUT, async {
-            let socket = Socket::connect(&self.address).await?;
-            match tls::negotiate(socket, &self.address).await? {
-                Negotiated::Plain(socket) => self.token.cancel_query_raw(socket, NoTls).await,
-                Negotiated::Tls(socket, tls) => self.token.cancel_query_raw(socket, tls).await,
-            }
-            .map_err(|e| open::explain(&e, &self.address))
-        });
-        matches!(asked.await, Ok(Ok(())))
-    }
-}
+/// For a connection outside the pools whose URL names no `connect_timeout`.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The task that moves a connection's bytes; it ends with the connection, whatever the server is doing.
 pub(crate) struct Driver {
     task: AbortHandle,
-    wire: Arc<crate::conn::Wire>,
+    wire: Arc<Wire>,
+    canceller: Arc<Canceller>,
+}
+
+impl Driver {
+    fn new(task: AbortHandle, wire: Arc<Wire>, canceller: Arc<Canceller>) -> Self {
+        Driver { task, wire, canceller }
+    }
 }
 
 impl Drop for Driver {
@@ -56,19 +44,33 @@ impl Drop for Driver {
         if self.wire.is_busy() || self.wire.in_transaction() {
             self.task.abort();
         }
+        // And the server would go on with it: it looks for its client only when it has something to send.
+        if self.wire.is_busy()
+            && !self.wire.is_closed()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let canceller = self.canceller.clone();
+            runtime.spawn(async move { canceller.cancel().await });
+        }
     }
 }
 
 /// A connection that belongs to no pool.
 pub(crate) async fn alone(url: &str) -> Result<Conn, ConnectError> {
-    let address = Address::parse(url).map_err(|why| ConnectError::new(dbopt_core::error::Reason::Other, why))?;
-    open(Opening {
-        node: address.name().into(),
+    let address = Address::parse(url).map_err(|why| ConnectError::new(Reason::Other, why))?;
+    let (place, patience) = (address.name(), address.login.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT));
+    let opening = Opening {
+        node: place.as_str().into(),
         address: Arc::new(address),
         read_only: false,
         application: "dbopt",
         needs_primary: false,
         watch: None,
+    };
+    timeout(patience, open(opening)).await.unwrap_or_else(|_| {
+        Err(ConnectError::new(
+            Reason::ConnectTimeout,
+            format!("{place}: no answer within {patience:?} (connect_timeout in the URL); the server hangs, or a firewall drops the packets"),
+        ))
     })
-    .await
 }

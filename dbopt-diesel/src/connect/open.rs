@@ -9,6 +9,7 @@ use dbopt_core::error::{Reason, SqlState};
 use diesel_async::AsyncPgConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::config::{SslMode, SslNegotiation};
+use tokio::task::AbortHandle;
 use tokio_postgres::tls::NoTls;
 use tokio_postgres::{AsyncMessage, Client, Connection, SimpleQueryMessage};
 
@@ -46,7 +47,7 @@ pub(crate) async fn open(opening: Opening) -> Result<Conn, ConnectError> {
         login.options(options.trim());
     }
     let socket = Socket::connect(address).await?;
-    let (client, driver) = match tls::negotiate(socket, address).await? {
+    let (client, task) = match tls::negotiate(socket, address).await? {
         Negotiated::Plain(socket) => {
             let stream = Tap::new(socket, wire.clone());
             let connected = login.connect_raw(stream, NoTls).await.map_err(|e| explain(&e, address))?;
@@ -63,6 +64,11 @@ pub(crate) async fn open(opening: Opening) -> Result<Conn, ConnectError> {
             drive(connected, wire.clone())
         }
     };
+    let canceller = Arc::new(Canceller {
+        address: address.clone(),
+        token: client.cancel_token(),
+    });
+    let driver = Driver::new(task, wire.clone(), canceller.clone());
     let report = ask(&client, address).await?;
     wire.start(report.role == Role::Replica);
     if opening.needs_primary && report.role == Role::Replica {
@@ -71,10 +77,6 @@ pub(crate) async fn open(opening: Opening) -> Result<Conn, ConnectError> {
             format!("{}: it is a standby, and writes need the primary", address.name()),
         ));
     }
-    let canceller = Canceller {
-        address: address.clone(),
-        token: client.cancel_token(),
-    };
     let pg = AsyncPgConnection::try_from(client).await.map_err(|e| {
         ConnectError::new(Reason::Other, format!("{}: the session cannot be set up: {e}", address.name()))
     })?;
@@ -89,30 +91,26 @@ pub(crate) async fn open(opening: Opening) -> Result<Conn, ConnectError> {
 }
 
 /// Starts the task that moves the connection's bytes.
-fn drive<S, T>((client, mut connection): (Client, Connection<S, T>), wire: Arc<Wire>) -> (Client, Driver)
+fn drive<S, T>((client, mut connection): (Client, Connection<S, T>), wire: Arc<Wire>) -> (Client, AbortHandle)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let seen = wire.clone();
     let task = tokio::spawn(async move {
         let ended = loop {
             match poll_fn(|cx| connection.poll_message(cx)).await {
+                // Without its text, which may quote data.
                 Some(Ok(AsyncMessage::Notice(notice))) => {
-                    tracing::debug!(severity = notice.severity(), code = notice.code().code(), "{}", notice.message());
+                    tracing::debug!(severity = notice.severity(), code = notice.code().code(), "a notice of the server");
                 }
                 Some(Ok(_)) => {}
                 Some(Err(e)) => break Some(e),
                 None => break None,
             }
         };
-        seen.close(ended.as_ref().map(|e| e as &dyn std::fmt::Display));
+        wire.close(ended.as_ref().map(|e| e as &dyn std::fmt::Display));
     });
-    let driver = Driver {
-        task: task.abort_handle(),
-        wire,
-    };
-    (client, driver)
+    (client, task.abort_handle())
 }
 
 /// Asks the server what it is; the tap is not listening yet, so nothing of this is counted.
@@ -131,10 +129,7 @@ async fn ask(client: &Client, address: &Address) -> Result<dbopt_core::backend::
 pub(super) fn explain(error: &tokio_postgres::Error, address: &Address) -> ConnectError {
     let place = address.name();
     let Some(db) = error.as_db_error() else {
-        let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        let tls = error.to_string().contains("TLS");
-        let reason = if tls { Reason::Tls } else { Reason::Refused };
-        return ConnectError::new(reason, format!("{place}: {cause}"));
+        return without_code(error, &place);
     };
     let code = db.code().code();
     let (reason, remedy) = match code {
@@ -150,4 +145,34 @@ pub(super) fn explain(error: &tokio_postgres::Error, address: &Address) -> Conne
         message: format!("{place}: {} (SQLSTATE {code}){remedy}", db.message()),
         sqlstate: code.as_bytes().try_into().ok().map(SqlState),
     }
+}
+
+/// The reason for a failure before the server gave one.
+fn without_code(error: &tokio_postgres::Error, place: &str) -> ConnectError {
+    let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    let what = error.to_string();
+    if what.contains("TLS") {
+        return ConnectError::new(
+            Reason::Tls,
+            format!("{place}: TLS failed: {cause}; check sslmode and sslrootcert in the URL, and the server's certificate"),
+        );
+    }
+    if what.contains("invalid configuration") || what.contains("authentication") {
+        return ConnectError::new(
+            Reason::Authentication,
+            format!("{place}: {cause}; check the user and password in the URL, and pg_hba.conf on the server"),
+        );
+    }
+    if error.is_closed() {
+        let detail = format!("{place}: the connection was closed during the login; the server is stopping, or it is no PostgreSQL server");
+        return ConnectError::new(Reason::Refused, detail);
+    }
+    if error.source().is_some_and(|source| source.is::<std::io::Error>()) && !what.contains("parsing") {
+        return ConnectError::new(Reason::Refused, format!("{place}: {cause}"));
+    }
+    ConnectError::new(Reason::Other, format!("{} ({cause})", no_postgres(place)))
+}
+
+pub(super) fn no_postgres(place: &str) -> String {
+    format!("{place}: what answers there is no PostgreSQL server; check host and port in the URL")
 }

@@ -56,7 +56,12 @@ pub(super) async fn negotiate(mut socket: Socket, address: &Address) -> Result<N
             Reason::Tls,
             format!("{place}: the server does not offer TLS, but the URL demands it; turn `ssl` on there, or write sslmode=prefer"),
         )),
-        _ => Err(ConnectError::new(Reason::Other, format!("{place}: what answers there is no PostgreSQL server"))),
+        // A server that cannot start a process for the session says so at once, in words.
+        (b'E', _) => Err(ConnectError::new(
+            Reason::ServerFull,
+            format!("{place}: the server could not start a session; it lacks memory or processes"),
+        )),
+        _ => Err(ConnectError::new(Reason::Other, super::open::no_postgres(&place))),
     }
 }
 
@@ -67,7 +72,7 @@ fn host_name(address: &Address) -> String {
     }
 }
 
-fn failed(address: &Address, why: &dyn std::fmt::Display) -> ConnectError {
+pub(super) fn failed(address: &Address, why: &dyn std::fmt::Display) -> ConnectError {
     ConnectError::new(Reason::Tls, format!("{}: TLS cannot be set up: {why}", address.name()))
 }
 

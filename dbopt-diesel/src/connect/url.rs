@@ -46,6 +46,8 @@ impl Address {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=').unwrap_or((pair, "")) {
                 ("sslmode", mode) => encryption = Encryption::from_str(mode)?,
+                // libpq's word for the authorities that the system trusts.
+                ("sslrootcert", "system") => root_certificate = None,
                 ("sslrootcert", path) => root_certificate = Some(PathBuf::from(decoded(path)?)),
                 _ => passed_on.push(pair),
             }

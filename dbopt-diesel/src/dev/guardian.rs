@@ -7,6 +7,7 @@ use std::fs::{File, TryLockError};
 use std::io::PipeWriter;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -30,7 +31,7 @@ pub(super) struct Guardian {
     lifetime: Lifetime,
     process: Process,
     /// Held, never written to: its end is the guardian's signal. Closed on exec, so no child of ours keeps it open.
-    leash: Option<PipeWriter>,
+    leash: Option<Arc<PipeWriter>>,
     lock: File,
 }
 
@@ -61,13 +62,18 @@ impl Guardian {
             account.check_reach(&dir)?;
             let lock = lock(&dir, lifetime, account).await?;
             let (process, leash) = start(&dir, lifetime, account, &lock)?;
-            Ok(Self { dir, account: account.clone(), lifetime, process, leash: Some(leash), lock })
+            Ok(Self { dir, account: account.clone(), lifetime, process, leash: Some(Arc::new(leash)), lock })
         };
         let made = made.await;
         if made.is_err() && lifetime == Lifetime::Remove {
             let _ = std::fs::remove_dir_all(&dir);
         }
         made
+    }
+
+    /// For work in threads, which must end before the guardian may begin.
+    pub(super) fn leash(&self) -> Weak<PipeWriter> {
+        self.leash.as_ref().map(Arc::downgrade).unwrap_or_default()
     }
 
     pub(super) fn dir(&self) -> &Path {

@@ -52,7 +52,7 @@ signal_servers() {
 
 # What a killed postmaster leaves outside its folder: a small System V segment, of which a machine has 4096.
 forget_segments() {
-    for file in "$dir"/*/data/postmaster.pid; do
+    for file in "$dir"/*/data/postmaster.pid "$dir"/*/data.unfinished/postmaster.pid; do
         [ -r "$file" ] || continue
         segment=$(sed -n '7s/^ *[0-9][0-9]*  *\([0-9][0-9]*\).*/\1/p' "$file")
         [ -z "$segment" ] || ipcrm -m "$segment"

@@ -43,6 +43,7 @@ pub(super) async fn launch(plan: ClusterBuilder) -> Result<Cluster, DevError> {
         authority,
         durable: plan.durable,
         settings: plan.settings.clone(),
+        leash: guardian.leash(),
     });
     let (nodes, redis) = try_join(start_postgres(&plan, &shared), start_redis(&plan, &shared)).await?;
     let cluster = Cluster { nodes, redis, shared, guardian, started_in: began.elapsed() };
@@ -167,7 +168,8 @@ fn append(file: &Path, text: &str) -> Result<(), DevError> {
 
 async fn copy(from: &Node, to: &Node, shared: &Shared) -> Result<(), DevError> {
     let unfinished = Unfinished::begin(&to.data_dir())?;
-    tree::copy(from.data_dir(), unfinished.path().to_owned(), shared.account.clone()).await?;
+    let to_make = unfinished.path().to_owned();
+    tree::copy(from.data_dir(), to_make, shared.account.clone(), shared.leash.upgrade()).await?;
     shared.account.write(&unfinished.path().join("standby.signal"), "")?;
     unfinished.finish()
 }

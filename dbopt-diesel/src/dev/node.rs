@@ -1,8 +1,9 @@
 //! One PostgreSQL server: where it is, and its life and death.
 
 use std::fmt;
+use std::io::PipeWriter;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -30,6 +31,7 @@ pub(super) struct Shared {
     pub(super) authority: Option<PathBuf>,
     pub(super) durable: bool,
     pub(super) settings: Vec<(String, String)>,
+    pub(super) leash: Weak<PipeWriter>,
 }
 
 /// How a server is told to end.

@@ -2,9 +2,10 @@
 //! is never taken for data.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, PipeWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
 use super::account::Account;
 use super::error::DevError;
@@ -37,28 +38,61 @@ impl Unfinished {
 }
 
 /// Copies a folder of plain files. Half as long as `cp -Rp`, which also cares for times and attributes.
-pub(super) async fn copy(from: PathBuf, to: PathBuf, account: Account) -> Result<(), DevError> {
+///
+/// # Cancel safety
+/// A thread cannot be dropped: an abandoned copy ends at its next file, and until then `leash` keeps the guardian from
+/// clearing away under its hands.
+pub(super) async fn copy(
+    from: PathBuf,
+    to: PathBuf,
+    account: Account,
+    leash: Option<Arc<PipeWriter>>,
+) -> Result<(), DevError> {
     let doing = format!("copy {} to {}", from.display(), to.display());
-    let copy = tokio::task::spawn_blocking(move || copy_folder(&from, &to, &account, &mut Vec::new()));
-    copy.await.unwrap_or_else(|error| Err(error.into())).map_err(DevError::io(doing))
+    let wanted = Arc::new(());
+    let mut work = Copying { account, wanted: Arc::downgrade(&wanted), buffer: Vec::new() };
+    let copy = tokio::task::spawn_blocking(move || {
+        let result = work.folder(&from, &to);
+        drop(leash);
+        result
+    });
+    let result = copy.await.unwrap_or_else(|error| Err(error.into()));
+    drop(wanted);
+    result.map_err(DevError::io(doing))
 }
 
-fn copy_folder(from: &Path, to: &Path, account: &Account, buffer: &mut Vec<u8>) -> io::Result<()> {
-    account.make_dir(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_folder(&entry.path(), &target, account, buffer)?;
-            continue;
+struct Copying {
+    account: Account,
+    /// Gone when nobody waits for the copy any more.
+    wanted: Weak<()>,
+    buffer: Vec<u8>,
+}
+
+impl Copying {
+    fn folder(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.account.make_dir(to)?;
+        for entry in fs::read_dir(from)? {
+            if self.wanted.strong_count() == 0 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let entry = entry?;
+            let target = to.join(entry.file_name());
+            if entry.file_type()?.is_dir() {
+                self.folder(&entry.path(), &target)?;
+            } else {
+                self.file(&entry.path(), &target)?;
+            }
         }
-        buffer.clear();
-        File::open(entry.path())?.read_to_end(buffer)?;
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(target)?;
-        file.write_all(buffer)?;
-        account.own_file(&file)?;
+        Ok(())
     }
-    Ok(())
+
+    fn file(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.buffer.clear();
+        File::open(from)?.read_to_end(&mut self.buffer)?;
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(to)?;
+        file.write_all(&self.buffer)?;
+        self.account.own_file(&file)
+    }
 }
 
 #[cfg(test)]
@@ -75,7 +109,7 @@ mod tests {
         for _ in 0..2 {
             // The first attempt is given up.
             let unfinished = Unfinished::begin(&data).unwrap();
-            copy(from.clone(), unfinished.path().to_owned(), Account::choose().unwrap()).await.unwrap();
+            copy(from.clone(), unfinished.path().to_owned(), Account::choose().unwrap(), None).await.unwrap();
             assert!(!data.exists());
         }
         Unfinished { making: data.with_extension("unfinished"), data: data.clone() }.finish().unwrap();
