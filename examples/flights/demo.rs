@@ -140,12 +140,11 @@ impl Server {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("serve").arg("--listen").arg(service.to_string()).arg("--admin-listen").arg(admin.to_string());
         // Whatever the user has set for an application of his own is not for this one.
-        std::env::vars_os()
-            .map(|(name, _)| name)
-            .filter(|name| name.to_string_lossy().starts_with("DBOPT_"))
-            .for_each(|name| {
+        std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("DBOPT_")).for_each(
+            |name| {
                 command.env_remove(name);
-            });
+            },
+        );
         command.env("DBOPT_CONFIG", folder.path().join("dbopt.toml"));
         command.stdin(Stdio::piped()).stderr(std::fs::File::create(folder.path().join("log"))?);
         // It is told to end by the end of its input, not by the Ctrl-C that is meant for us.
@@ -277,7 +276,8 @@ fn table<const N: usize>(header: [&str; N]) -> Table {
 
 fn where_to_look(cluster: &Cluster, server: &Server) -> String {
     let Server { service, admin, folder, .. } = server;
-    let nodes: String = cluster.nodes().iter().map(|node| format!("  {:<10} psql '{}'\n", node.name(), node.url())).collect();
+    let nodes: String =
+        cluster.nodes().iter().map(|node| format!("  {:<10} psql '{}'\n", node.name(), node.url())).collect();
     format!(
         "\nStill serving, until Ctrl-C\n  {:<10} curl '{service}flights?origin=JFK&dest=LAX&date=2013-01-16&limit=3'\n  \
          {:<10} curl '{service}airports/JFK/board'\n  {:<10} {admin}health\n  {:<10} {admin}metrics and {admin}metrics/json\n  \

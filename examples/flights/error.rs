@@ -129,12 +129,19 @@ mod tests {
         let cases = [
             (AppError::not_found("flight", 7), 404, "there is no flight 7"),
             (AppError::SoldOut { flight: 7 }, 409, "flight 7 is sold out"),
-            (AppError::NotScheduled { flight: 7, status: Status::Cancelled }, 409, "flight 7 cannot be changed any more: it is cancelled"),
+            (
+                AppError::NotScheduled { flight: 7, status: Status::Cancelled },
+                409,
+                "flight 7 cannot be changed any more: it is cancelled",
+            ),
             (AppError::Invalid("`minutes` is too large".into()), 422, "`minutes` is too large"),
         ];
         for (error, status, detail) in cases {
             let (got, body) = answer(error).await;
-            assert_eq!((got, body["status"].as_u64(), body["detail"].as_str()), (status, Some(status.into()), Some(detail)));
+            assert_eq!(
+                (got, body["status"].as_u64(), body["detail"].as_str()),
+                (status, Some(status.into()), Some(detail))
+            );
         }
     }
 

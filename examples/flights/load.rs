@@ -86,8 +86,7 @@ pub async fn load(
     let seats: HashMap<_, _> = rows.into_iter().map(|plane| (plane.tailnum, plane.seats)).collect();
     let (_, loaded_weather) = insert!(weather, read(source, "weather", |raw: RawWeather| Ok(raw.into_weather())));
 
-    let (rows, mut loaded_flights) =
-        read(source, "flights", |raw: RawFlight| raw.into_flight(now, &zones, &seats))?;
+    let (rows, mut loaded_flights) = read(source, "flights", |raw: RawFlight| raw.into_flight(now, &zones, &seats))?;
     progress.set_length(rows.len() as u64);
     for chunk in rows.chunks(ROWS_PER_INSERT) {
         loaded_flights.count(chunk.len(), write_flights(conn, chunk).await?);
@@ -147,7 +146,8 @@ fn zones(airports: &[Airport]) -> anyhow::Result<HashMap<String, Tz>> {
     let known = airports.iter().filter_map(|airport| Some((airport, airport.tzone.as_ref()?)));
     known
         .map(|(airport, name)| {
-            let zone = name.parse().with_context(|| format!("airport {} has the unknown time zone {name}", airport.faa))?;
+            let zone =
+                name.parse().with_context(|| format!("airport {} has the unknown time zone {name}", airport.faa))?;
             Ok((airport.faa.clone(), zone))
         })
         .collect()

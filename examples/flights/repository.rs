@@ -64,11 +64,9 @@ impl Flights {
         }
         if let Some(after) = search.after {
             // The first condition is implied by the second; it is the one that an index can start at.
-            query = query.filter(flights::sched_dep.ge(after.sched_dep)).filter(
-                flights::sched_dep
-                    .gt(after.sched_dep)
-                    .or(flights::id.gt(after.id)),
-            );
+            query = query
+                .filter(flights::sched_dep.ge(after.sched_dep))
+                .filter(flights::sched_dep.gt(after.sched_dep).or(flights::id.gt(after.id)));
         }
         let limit = search.limit();
         let found = query.order((flights::sched_dep, flights::id)).limit(limit + 1).load(conn).await?;
@@ -114,9 +112,8 @@ impl Flights {
     /// Only those of the database.
     #[read]
     pub async fn find(&self, conn: &mut Conn, id: i64) -> Result<Option<FlightDetail>, AppError> {
-        let measured = weather::origin
-            .eq(flights::origin)
-            .and(weather::hour.eq(date_trunc("hour", flights::sched_dep)));
+        let measured =
+            weather::origin.eq(flights::origin).and(weather::hour.eq(date_trunc("hour", flights::sched_dep)));
         Ok(flights::table
             .find(id)
             .inner_join(airlines::table)
@@ -151,7 +148,9 @@ impl Flights {
                         $key,
                         count(flights::id).aggregate_filter(flights::status.eq(Status::Departed)),
                         count(flights::id).aggregate_filter(flights::status.eq(Status::Cancelled)),
-                        count(flights::id).aggregate_filter(flights::status.eq(Status::Departed).and(flights::dep_delay.assume_not_null().gt(15))),
+                        count(flights::id).aggregate_filter(
+                            flights::status.eq(Status::Departed).and(flights::dep_delay.assume_not_null().gt(15)),
+                        ),
                         sum(flights::dep_delay).aggregate_filter(flights::status.eq(Status::Departed)),
                     ))
                     .order($key)
@@ -166,13 +165,14 @@ impl Flights {
             GroupBy::Hour => grouped_by!(sql::<Text>("to_char(sched_dep AT TIME ZONE 'America/New_York', 'HH24')")),
             GroupBy::Month => grouped_by!(sql::<Text>("to_char(sched_dep AT TIME ZONE 'America/New_York', 'YYYY-MM')")),
         };
-        let statistics = |(key, departed, cancelled, late, minutes): (String, i64, i64, i64, Option<i64>)| DelayStatistics {
-            key,
-            departed,
-            cancelled,
-            late,
-            mean_delay: minutes.map(|minutes| minutes as f64 / departed as f64),
-        };
+        let statistics =
+            |(key, departed, cancelled, late, minutes): (String, i64, i64, i64, Option<i64>)| DelayStatistics {
+                key,
+                departed,
+                cancelled,
+                late,
+                mean_delay: minutes.map(|minutes| minutes as f64 / departed as f64),
+            };
         Ok(rows.into_iter().map(statistics).collect())
     }
 

@@ -48,11 +48,7 @@ struct At {
     at: Option<DateTime<Utc>>,
 }
 
-async fn board(
-    State(flights): State<Flights>,
-    Path(airport): Path<String>,
-    Query(query): Query<At>,
-) -> Answer<Board> {
+async fn board(State(flights): State<Flights>, Path(airport): Path<String>, Query(query): Query<At>) -> Answer<Board> {
     Ok(Json(flights.board(&airport, query.at.unwrap_or(crate::load::JANUARY_NOW)).await?))
 }
 

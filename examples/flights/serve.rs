@@ -27,7 +27,9 @@ pub struct Listen {
 /// When an address is taken or the database configuration is wrong.
 pub async fn serve(listen: &Listen, config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let bind = async |address: SocketAddr| {
-        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}; is another server running?"))
+        TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address}; is another server running?"))
     };
     let service = bind(listen.listen).await?;
     let admin = bind(listen.admin_listen).await?;
@@ -47,10 +49,9 @@ pub async fn serve(listen: &Listen, config: Config, stop: impl Future<Output = (
         }
     };
     let servers = async {
-        tokio::try_join!(
-            async { axum::serve(service, app).with_graceful_shutdown(stopped()).await },
-            async { axum::serve(admin, admin_app).with_graceful_shutdown(stopped()).await },
-        )
+        tokio::try_join!(async { axum::serve(service, app).with_graceful_shutdown(stopped()).await }, async {
+            axum::serve(admin, admin_app).with_graceful_shutdown(stopped()).await
+        },)
     };
     let stop = async {
         stop.await;

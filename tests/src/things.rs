@@ -90,6 +90,18 @@ impl Things {
         diesel::select(pg_sleep(seconds)).execute(conn).await
     }
 
+    /// A read on the primary that takes so long.
+    #[read(from = "primary")]
+    pub async fn slow_primary_read(&self, conn: &mut Conn, seconds: f64) -> QueryResult<usize> {
+        diesel::select(pg_sleep(seconds)).execute(conn).await
+    }
+
+    /// A critical call that takes so long.
+    #[critical]
+    pub async fn slow_critical(&self, conn: &mut Conn, seconds: f64) -> QueryResult<usize> {
+        diesel::select(pg_sleep(seconds)).execute(conn).await
+    }
+
     /// The value under `id`.
     #[read]
     pub async fn value(&self, conn: &mut Conn, id: i64) -> QueryResult<Option<i64>> {

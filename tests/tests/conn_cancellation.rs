@@ -34,6 +34,12 @@ async fn count(node: &Node, sessions: &str) -> u32 {
     node.query_text(&sql).await.unwrap().unwrap().parse().unwrap()
 }
 
+/// The server process of the only connection of a lane.
+async fn process(cluster: &Cluster, application: &str) -> String {
+    let sql = format!("SELECT string_agg(pid::text, ',') FROM pg_stat_activity WHERE application_name = '{application}'");
+    cluster.primary().query_text(&sql).await.unwrap().unwrap()
+}
+
 /// Nothing of ours runs or is in a transaction any more.
 async fn quiet(node: &Node) {
     let busy = "(state = 'active' OR state LIKE 'idle in transaction%')";
@@ -68,10 +74,9 @@ async fn next_caller_is_served(cluster: &Cluster, things: &Things, write: bool, 
 async fn a_read_dropped_in_the_middle_is_stopped_for_the_next_caller() {
     let cluster = cluster(0).await;
     let things = things_on(&cluster).await;
-    let process = || async { cluster.primary().query_text("SELECT string_agg(pid::text, ',' ORDER BY pid) FROM pg_stat_activity WHERE application_name = 'dbopt read'").await.unwrap() };
-    let before = process().await;
+    let before = process(&cluster, "dbopt read").await;
     next_caller_is_served(&cluster, &things, false, async |things| abandon(things.slow_read(60.0)).await).await;
-    assert_eq!(process().await, before, "the connection was kept");
+    assert_eq!(process(&cluster, "dbopt read").await, before, "the connection was kept");
 }
 
 #[tokio::test]
@@ -90,7 +95,7 @@ async fn a_result_left_half_read_is_not_read_by_the_next_caller() {
     let cluster = cluster(0).await;
     let things = things_on(&cluster).await;
     let half = async |conn: &mut Conn| {
-        let rows = diesel::sql_query("SELECT n FROM generate_series(1, 100000000) AS n").load_stream::<Number>(conn).await?;
+        let rows = diesel::sql_query(ENDLESS).load_stream::<Number>(conn).await?;
         let few: Vec<_> = rows.take(10).collect().await;
         assert!(few.iter().all(Result::is_ok));
         QueryResult::Ok(few.len())
@@ -101,7 +106,7 @@ async fn a_result_left_half_read_is_not_read_by_the_next_caller() {
     .await;
     next_caller_is_served(&cluster, &things, false, async |things| {
         let hang = things.db.read(&READ, async |conn| {
-            let rows = diesel::sql_query("SELECT n FROM generate_series(1, 100000000) AS n").load_stream::<Number>(conn).await?;
+            let rows = diesel::sql_query(ENDLESS).load_stream::<Number>(conn).await?;
             let mut rows = pin!(rows);
             rows.next().await.unwrap()?;
             pending::<QueryResult<()>>().await
@@ -110,6 +115,9 @@ async fn a_result_left_half_read_is_not_read_by_the_next_caller() {
     })
     .await;
 }
+
+/// Sent as it is made, not gathered first.
+const ENDLESS: &str = "SELECT generate_series(1, 1000000000) AS n";
 
 #[derive(QueryableByName)]
 struct Number {
@@ -165,8 +173,7 @@ async fn a_call_dropped_inside_commit_leaves_nothing_running() {
 async fn a_call_dropped_inside_its_transaction_is_rolled_back() {
     let cluster = cluster(0).await;
     let things = things_on(&cluster).await;
-    let process = || async { cluster.primary().query_text("SELECT string_agg(pid::text, ',' ORDER BY pid) FROM pg_stat_activity WHERE application_name = 'dbopt write'").await.unwrap() };
-    let before = process().await;
+    let before = process(&cluster, "dbopt write").await;
     next_caller_is_served(&cluster, &things, true, async |things| {
         abandon(things.db.transaction(async |tx| {
             things.set_in(tx, 300, 1).await?;
@@ -180,7 +187,7 @@ async fn a_call_dropped_inside_its_transaction_is_rolled_back() {
     })
     .await;
     assert_eq!((things.value(300).await, things.value(301).await), (Ok(None), Ok(None)));
-    assert_eq!(process().await, before, "the connection was kept");
+    assert_eq!(process(&cluster, "dbopt write").await, before, "the connection was kept");
 }
 
 #[tokio::test]
@@ -246,8 +253,7 @@ async fn a_statement_that_fails_unseen_is_not_reported_as_committed() {
     things.set(1, 1).await.unwrap();
     let write = things.db.write(&WRITE, async |conn| {
         things.set_in(conn, 600, 1).await?;
-        let duplicate = diesel::insert_into(table::table).values((table::id.eq(1), table::value.eq(1)));
-        let mut insert = pin!(duplicate.execute(conn));
+        let mut insert = pin!(conn.batch_execute("INSERT INTO things VALUES (1, 1)"));
         // As a `select!` does whose other branch is ready: the statement is on its way, its answer is never looked at.
         assert!(insert.as_mut().now_or_never().is_none());
         QueryResult::Ok(())

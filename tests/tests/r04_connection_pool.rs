@@ -32,11 +32,14 @@ impl Holding {
 
     fn read(db: &Db) -> Self {
         let (db, (end, told)) = (db.clone(), watch::channel(false));
-        let body = async move |_: &mut dbopt_diesel::Conn| {
-            let _ = told.clone().wait_for(|end| *end).await;
-            QueryResult::Ok(())
+        let hold = async move {
+            let body = async |_: &mut dbopt_diesel::Conn| {
+                let _ = told.clone().wait_for(|end| *end).await;
+                QueryResult::Ok(())
+            };
+            db.read(&HOLD, body).await
         };
-        Holding { end, task: tokio::spawn(async move { db.read(&HOLD, body).await }) }
+        Holding { end, task: tokio::spawn(hold) }
     }
 
     async fn end(self) {
@@ -69,6 +72,7 @@ async fn r04_1_between_ten_and_fifty_connections_per_instance() {
     let cluster = cluster(3).await;
     let db = connect(config(&cluster)).await;
     let things = Things { db: db.clone() };
+    let (mut fewest, mut most) = (session_count(&cluster).await, 0);
     let mut calls = JoinSet::new();
     for i in 0..200 {
         let things = things.clone();
@@ -78,7 +82,6 @@ async fn r04_1_between_ten_and_fifty_connections_per_instance() {
             _ => calls.spawn(async move { things.critical_set(i, i).await.map(drop) }),
         };
     }
-    let (mut fewest, mut most) = (i64::MAX, 0);
     while !calls.is_empty() {
         let now = session_count(&cluster).await;
         (fewest, most) = (fewest.min(now), most.max(now));
@@ -218,7 +221,10 @@ async fn r04_4_failed_attempts_back_off_exponentially() {
     let began = Instant::now();
     let refusal = Things { db: db.clone() }.value(1).await.unwrap_err().to_string();
     assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
-    assert!(refusal.contains("not currently accepting connections") && refusal.contains("next attempt in"), "{refusal}");
+    assert!(
+        refusal.contains("not currently accepting connections") && refusal.contains("next attempt in"),
+        "{refusal}"
+    );
 
     admin.execute("ALTER DATABASE app ALLOW_CONNECTIONS true", &[]).await.unwrap();
     until("the minimum is open again", Duration::from_secs(3), async || session_count(&cluster).await == 10).await;

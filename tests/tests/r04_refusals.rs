@@ -46,7 +46,8 @@ async fn an_unknown_database_and_a_port_without_server_are_told_with_what_to_do(
 /// Sessions that fill a server up.
 async fn fill(cluster: &Cluster) -> Vec<tokio_postgres::Client> {
     let mut sessions = Vec::new();
-    while let Ok((client, connection)) = tokio_postgres::connect(&cluster.primary().url(), tokio_postgres::NoTls).await {
+    while let Ok((client, connection)) = tokio_postgres::connect(&cluster.primary().url(), tokio_postgres::NoTls).await
+    {
         tokio::spawn(connection);
         sessions.push(client);
     }
@@ -91,7 +92,10 @@ async fn a_full_server_is_told_with_what_to_do_and_serves_what_it_has() {
 }
 
 /// A database with one connection per lane, held by a write that takes so long.
-async fn crowded(cluster: &Cluster, change: impl FnOnce(&mut dbopt_diesel::Config)) -> (Things, JoinHandle<QueryResult<usize>>) {
+async fn crowded(
+    cluster: &Cluster,
+    change: impl FnOnce(&mut dbopt_diesel::Config),
+) -> (Things, JoinHandle<QueryResult<usize>>) {
     let mut config = config(cluster);
     (config.pool.min, config.pool.max) = (3, 3);
     change(&mut config);
@@ -173,7 +177,8 @@ async fn independent_calls_inside_transactions_never_wait_for_each_other() {
         all.spawn(async move {
             let inner = things.clone();
             let began = Instant::now();
-            let outcome: QueryResult<()> = things.db.transaction(async |_| independent(inner.set(id, id)).await.map(drop)).await;
+            let outcome: QueryResult<()> =
+                things.db.transaction(async |_| independent(inner.set(id, id)).await.map(drop)).await;
             (outcome, began.elapsed())
         });
     }

@@ -190,10 +190,7 @@ impl FakeNode {
 
     fn position(&self) -> Position {
         let report = self.report.lock();
-        Position {
-            timeline: report.timeline.unwrap_or(1),
-            lsn: report.lsn,
-        }
+        Position { timeline: report.timeline.unwrap_or(1), lsn: report.lsn }
     }
 }
 

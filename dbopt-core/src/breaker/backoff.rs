@@ -24,9 +24,7 @@ impl Backoff {
     /// Notes a failed attempt; `random` in `0.0..1.0` spreads the next one over the upper half of its wait, so that
     /// many instances do not come back at the same instant.
     pub fn failed(&mut self, policy: BackoffPolicy, now: Instant, random: f64) -> Duration {
-        let doubled = policy
-            .initial
-            .saturating_mul(1u32.checked_shl(self.failures.min(31)).unwrap_or(u32::MAX));
+        let doubled = policy.initial.saturating_mul(1u32.checked_shl(self.failures.min(31)).unwrap_or(u32::MAX));
         let full = doubled.min(policy.max);
         let wait = full.mul_f64(0.5 + 0.5 * random.clamp(0.0, 1.0));
         self.failures = self.failures.saturating_add(1);
@@ -56,18 +54,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const POLICY: BackoffPolicy = BackoffPolicy {
-        initial: Duration::from_secs(1),
-        max: Duration::from_secs(30),
-    };
+    const POLICY: BackoffPolicy = BackoffPolicy { initial: Duration::from_secs(1), max: Duration::from_secs(30) };
 
     #[tokio::test(start_paused = true)]
     async fn waits_double_up_to_the_cap() {
         let mut backoff = Backoff::default();
         let now = Instant::now();
-        let waits: Vec<u64> = (0..7)
-            .map(|_| backoff.failed(POLICY, now, 1.0).as_secs())
-            .collect();
+        let waits: Vec<u64> = (0..7).map(|_| backoff.failed(POLICY, now, 1.0).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
         assert_eq!(backoff.remaining(now), Some(Duration::from_secs(30)));
         backoff.reset();

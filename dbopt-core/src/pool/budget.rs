@@ -62,10 +62,7 @@ impl Budget {
             pool.fetch_sub(1, Ordering::AcqRel);
             return None;
         }
-        Some(Permit {
-            budget: self.clone(),
-            pool: pool.clone(),
-        })
+        Some(Permit { budget: self.clone(), pool: pool.clone() })
     }
 }
 

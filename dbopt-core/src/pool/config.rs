@@ -93,7 +93,10 @@ impl Config {
         );
         refuse(
             !(0.05..=1.0).contains(&self.utilisation_warning),
-            format!("pool.utilisation_warning = {}: write a share between 0.05 and 1.0, such as 0.8", self.utilisation_warning),
+            format!(
+                "pool.utilisation_warning = {}: write a share between 0.05 and 1.0, such as 0.8",
+                self.utilisation_warning
+            ),
         );
         for (key, share) in [("write_share", self.write_share), ("critical_share", self.critical_share)] {
             refuse(
@@ -120,7 +123,10 @@ impl Config {
         }
         refuse(
             self.backoff_initial > self.backoff_max,
-            format!("pool.backoff_initial = {:?} is more than pool.backoff_max = {:?}: swap them", self.backoff_initial, self.backoff_max),
+            format!(
+                "pool.backoff_initial = {:?} is more than pool.backoff_max = {:?}: swap them",
+                self.backoff_initial, self.backoff_max
+            ),
         );
         refuse(
             self.idle_timeout > self.max_lifetime,
@@ -133,9 +139,6 @@ impl Config {
     }
 
     pub(crate) fn backoff(&self) -> BackoffPolicy {
-        BackoffPolicy {
-            initial: self.backoff_initial,
-            max: self.backoff_max,
-        }
+        BackoffPolicy { initial: self.backoff_initial, max: self.backoff_max }
     }
 }

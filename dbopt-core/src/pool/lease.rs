@@ -18,10 +18,7 @@ pub struct Lease<B: Backend> {
 
 impl<B: Backend> Lease<B> {
     pub(super) fn new(slot: Box<Slot<B>>, pool: Arc<Pool<B>>) -> Self {
-        Lease {
-            slot: Some(slot),
-            pool,
-        }
+        Lease { slot: Some(slot), pool }
     }
 
     /// Takes the connection out without giving it back.

@@ -122,11 +122,7 @@ impl<S, W: Waiter> Lobby<S, W> {
     }
 
     pub(super) fn sit(&mut self, op: &'static Op, since_ms: u64) -> u32 {
-        let holder = Some(Holder {
-            op,
-            since_ms,
-            reported: false,
-        });
+        let holder = Some(Holder { op, since_ms, reported: false });
         match self.free_seats.pop() {
             Some(seat) => {
                 self.holders[seat as usize] = holder;

@@ -33,13 +33,7 @@ pub struct Share {
 /// Every pool gets room for one connection, except that idle write and critical pools get none; what remains goes by weight:
 /// `write_share` and `critical_share` of the budget to those lanes, the rest evenly to serving replicas with half a part
 /// for the primary's fallback pool. The sums never exceed `min` and `max`.
-pub fn share_out(
-    pools: &[(Lane, Demand)],
-    min: u32,
-    max: u32,
-    write_share: f64,
-    critical_share: f64,
-) -> Vec<Share> {
+pub fn share_out(pools: &[(Lane, Demand)], min: u32, max: u32, write_share: f64, critical_share: f64) -> Vec<Share> {
     let parts: Vec<f64> = pools
         .iter()
         .map(|(_, demand)| match demand {
@@ -60,21 +54,12 @@ pub fn share_out(
             _ => read_share * part / all_parts,
         })
         .collect();
-    let floors: Vec<usize> = pools
-        .iter()
-        .map(|(lane, demand)| usize::from(*demand != Demand::Idle || *lane == Lane::Read))
-        .collect();
+    let floors: Vec<usize> =
+        pools.iter().map(|(lane, demand)| usize::from(*demand != Demand::Idle || *lane == Lane::Read)).collect();
     let maxima = apportion(max as usize, &weights, &floors);
     let no_floor = vec![0; pools.len()];
     let minima = apportion(min as usize, &weights, &no_floor);
-    maxima
-        .into_iter()
-        .zip(minima)
-        .map(|(max, min)| Share {
-            min: min.min(max),
-            max,
-        })
-        .collect()
+    maxima.into_iter().zip(minima).map(|(max, min)| Share { min: min.min(max), max }).collect()
 }
 
 /// Splits `total` by weight, each at least its floor, by largest remainder.
@@ -88,12 +73,10 @@ fn apportion(total: usize, weights: &[f64], floors: &[usize]) -> Vec<usize> {
     let mut left = total.saturating_sub(given.iter().sum());
     while left > 0 {
         // The pool furthest below what it should have gets the next one; the first of equals, so the result is stable.
-        let neediest = (0..given.len())
-            .filter(|&i| weights[i] > 0.0)
-            .reduce(|a, b| {
-                let need = |i: usize| ideal[i] - given[i] as f64;
-                if need(b) > need(a) { b } else { a }
-            });
+        let neediest = (0..given.len()).filter(|&i| weights[i] > 0.0).reduce(|a, b| {
+            let need = |i: usize| ideal[i] - given[i] as f64;
+            if need(b) > need(a) { b } else { a }
+        });
         let Some(i) = neediest else { break };
         given[i] += 1;
         left -= 1;

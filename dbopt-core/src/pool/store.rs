@@ -144,7 +144,8 @@ impl<B: Backend> Store<B> {
         let Some(permit) = self.budget.take(&self.open, limit) else {
             return Err(ConnectError::new(Reason::Busy, "every connection of the budget is open elsewhere"));
         };
-        let connecting = AssertUnwindSafe(self.backend.connect(&self.endpoint, Purpose::Lane(self.lane))).catch_unwind();
+        let connecting =
+            AssertUnwindSafe(self.backend.connect(&self.endpoint, Purpose::Lane(self.lane))).catch_unwind();
         let connection = match timeout(self.connect_timeout, connecting).await {
             Ok(Ok(connected)) => connected?,
             Ok(Err(_)) => return Err(ConnectError::new(Reason::Other, "the driver panicked while connecting: a bug")),

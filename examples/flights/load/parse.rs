@@ -242,9 +242,11 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_not_a_missing_one() {
-        let wrong = flight("2013,1,1,NA,1630,soon,NA,1815,NA,EV,4308,NA,EWR,IAH,NA,1,16,30,2013-01-01T21:00:00Z", LATER);
+        let wrong =
+            flight("2013,1,1,NA,1630,soon,NA,1815,NA,EV,4308,NA,EWR,IAH,NA,1,16,30,2013-01-01T21:00:00Z", LATER);
         assert!(wrong.unwrap_err().contains("soon"));
-        let nowhere = flight("2013,1,1,NA,1630,NA,NA,1815,NA,EV,4308,NA,EWR,XXX,NA,1,16,30,2013-01-01T21:00:00Z", LATER);
+        let nowhere =
+            flight("2013,1,1,NA,1630,NA,NA,1815,NA,EV,4308,NA,EWR,XXX,NA,1,16,30,2013-01-01T21:00:00Z", LATER);
         assert_eq!(nowhere.unwrap_err(), "the time zone of XXX is unknown");
         let never = flight("2013,1,1,NA,1630,NA,NA,1861,NA,EV,4308,NA,EWR,IAH,NA,1,16,30,2013-01-01T21:00:00Z", LATER);
         assert_eq!(never.unwrap_err(), "1861 is not a time in America/Chicago");
@@ -260,6 +262,9 @@ mod tests {
         // On the night in which it strikes 1:30 twice, the first one counts; 2:30 in spring never comes.
         assert_eq!(at("2013-11-03T03:00:00Z", 130, Los_Angeles).as_deref(), Some("2013-11-03T08:30:00+00:00"));
         assert_eq!(at("2013-03-10T05:00:00Z", 230, New_York).as_deref(), Some("2013-03-11T06:30:00+00:00"));
-        assert_eq!((at("2013-01-01T10:15:00Z", 2401, New_York), at("2013-01-01T10:15:00Z", 1060, New_York)), (None, None));
+        assert_eq!(
+            (at("2013-01-01T10:15:00Z", 2401, New_York), at("2013-01-01T10:15:00Z", 1060, New_York)),
+            (None, None)
+        );
     }
 }

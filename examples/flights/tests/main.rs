@@ -6,6 +6,7 @@ mod support;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
+use dbopt_diesel::Context;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use flights::error::AppError;
@@ -25,13 +26,16 @@ use tower::ServiceExt;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn january_is_loaded_once_however_often_it_is_loaded() {
-    let database = Database::start().await;
+    let database = Database::empty("loading").await;
     let mut conn = database.connect().await;
     let progress = ProgressBar::hidden();
     let written = |summary: &load::Summary| summary.tables.iter().map(|t| (t.table, t.written)).collect::<Vec<_>>();
 
     let first = load::load(&mut conn, &Source::January, JANUARY_NOW, &progress).await.unwrap();
-    assert_eq!(written(&first), [("airlines", 16), ("airports", 1462), ("planes", 3322), ("weather", 2226), ("flights", 27_004)]);
+    assert_eq!(
+        written(&first),
+        [("airlines", 16), ("airports", 1462), ("planes", 3322), ("weather", 2226), ("flights", 27_004)]
+    );
     assert!(first.tables.iter().all(|table| table.skipped.is_empty() && table.unchanged == 0), "{first}");
 
     // What happens in the service stays, and loading again changes nothing.
@@ -56,7 +60,7 @@ async fn january_is_loaded_once_however_often_it_is_loaded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_repository_reads_and_writes() {
-    let database = Database::loaded().await;
+    let database = Database::loaded("repository").await;
     let flights = Flights::new(database.db().await);
 
     // All flights of a day, page by page, are the flights of the day.
@@ -97,7 +101,7 @@ async fn the_repository_reads_and_writes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_seat_is_sold_twice_and_none_is_lost() {
-    let database = Database::loaded().await;
+    let database = Database::loaded("bookings").await;
     let flights = Flights::new(database.db().await);
     let mut conn = database.connect().await;
     let scheduled = table::table.filter(table::status.eq(Status::Scheduled)).order(table::id).limit(2);
@@ -122,33 +126,50 @@ async fn no_seat_is_sold_twice_and_none_is_lost() {
     seats.sort_unstable();
     assert_eq!((seats, refused), ((1..=12).collect(), 8));
 
-    // A rebooking that finds no seat leaves the passenger where he was; one that does leaves a seat behind.
-    let elsewhere = flights.book_seat(other, "elsewhere").await.unwrap();
-    assert!(matches!(flights.rebook(elsewhere.id, small).await, Err(AppError::SoldOut { .. })));
-    assert_eq!(flights.bookings(other).await.unwrap(), [elsewhere.clone()]);
-    let moved = flights.rebook(sold[3].id, other).await.unwrap();
-    assert_eq!((moved.flight_id, moved.seat, &moved.passenger), (other, 2, &sold[3].passenger));
-    assert_eq!(flights.bookings(small).await.unwrap().len(), 11);
-    assert_eq!(flights.rebook(elsewhere.id, small).await.unwrap().seat, sold[3].seat);
+    // In a context, because these look at what they have just written.
+    let rebookings = async {
+        // A rebooking that finds no seat leaves the passenger where he was; one that does leaves a seat behind.
+        let elsewhere = flights.book_seat(other, "elsewhere").await.unwrap();
+        assert!(matches!(flights.rebook(elsewhere.id, small).await, Err(AppError::SoldOut { .. })));
+        assert_eq!(flights.bookings(other).await.unwrap(), [elsewhere.clone()]);
+        let moved = flights.rebook(sold[3].id, other).await.unwrap();
+        assert_eq!((moved.flight_id, moved.seat, &moved.passenger), (other, 2, &sold[3].passenger));
+        assert_eq!(flights.bookings(small).await.unwrap().len(), 11);
+        assert_eq!(flights.rebook(elsewhere.id, small).await.unwrap().seat, sold[3].seat);
+    };
+    Context::user("clerk").scope(rebookings).await;
 
-    let booked: Vec<i32> = table::table.filter(table::id.eq_any(ids)).order(table::id).select(table::seats_booked).load(&mut conn).await.unwrap();
+    let booked: Vec<i32> = table::table
+        .filter(table::id.eq_any(ids))
+        .order(table::id)
+        .select(table::seats_booked)
+        .load(&mut conn)
+        .await
+        .unwrap();
     assert_eq!(booked, [12, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_service_answers() {
-    let database = Database::loaded().await;
+    let database = Database::loaded("service").await;
     let app = routes::router(Flights::new(database.db().await));
 
     let (status, body) = call(&app, "GET", "/flights?origin=JFK&dest=LAX&date=2013-01-15&limit=2", None).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!((body["flights"][0]["dest"].as_str(), body["flights"].as_array().unwrap().len()), (Some("LAX"), 2));
-    let (_, next) = call(&app, "GET", &format!("/flights?origin=JFK&dest=LAX&limit=2&after={}", body["next"].as_str().unwrap()), None).await;
+    let (_, next) = call(
+        &app,
+        "GET",
+        &format!("/flights?origin=JFK&dest=LAX&limit=2&after={}", body["next"].as_str().unwrap()),
+        None,
+    )
+    .await;
     assert!(next["flights"][0]["sched_dep"].as_str() >= body["flights"][1]["sched_dep"].as_str());
 
     let (_, board) = call(&app, "GET", "/airports/JFK/board?at=2013-01-15T17:00:00Z", None).await;
     let id = board["departures"][19]["id"].as_i64().unwrap();
-    let (status, booking) = call(&app, "POST", &format!("/flights/{id}/bookings"), Some(json!({ "passenger": "Ada" }))).await;
+    let (status, booking) =
+        call(&app, "POST", &format!("/flights/{id}/bookings"), Some(json!({ "passenger": "Ada" }))).await;
     assert_eq!((status, booking["seat"].as_i64()), (StatusCode::CREATED, Some(1)));
     for by in ["carrier", "origin", "hour", "month"] {
         let (status, rows) = call(&app, "GET", &format!("/stats/delays?by={by}"), None).await;
@@ -181,13 +202,14 @@ async fn the_service_answers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn users_read_their_own_writes() {
-    let database = Database::loaded().await;
+    let database = Database::loaded("traffic").await;
     let (listen, admin_listen) = (support::free_address(), support::free_address());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let config = database.config();
-    let server = tokio::spawn(async move {
-        serve(&Listen { listen, admin_listen }, config, async { drop(stopped.await) }).await
-    });
+    let server =
+        tokio::spawn(
+            async move { serve(&Listen { listen, admin_listen }, config, async { drop(stopped.await) }).await },
+        );
     while tokio::net::TcpStream::connect(listen).await.is_err() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -1,4 +1,4 @@
-//! A cluster of its own for each test.
+//! One cluster for all tests of this file, and a database of its own for each.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -8,42 +8,62 @@ use dbopt_diesel::{Config, Conn, Db};
 use diesel_async::AsyncConnection;
 use flights::load::{self, JANUARY_NOW, Source};
 use indicatif::ProgressBar;
+use tokio::sync::OnceCell;
 
-/// A primary and a replica.
+/// Never dropped, as statics are; its servers end with this process all the same.
+static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+
+/// What the tests copy, so that January is loaded once.
+const JANUARY: &str = "january";
+static LOADED: OnceCell<()> = OnceCell::const_new();
+
+/// A database on a primary and a replica.
 pub(crate) struct Database {
-    cluster: Cluster,
+    cluster: &'static Cluster,
+    name: String,
 }
 
 impl Database {
-    /// Empty, with the schema.
-    pub(crate) async fn start() -> Self {
-        let cluster = Cluster::builder().replicas(1).redis(false).start().await.unwrap();
-        let database = Database { cluster };
+    /// With the schema, and nothing in it.
+    pub(crate) async fn empty(name: &str) -> Self {
+        let database = Database { cluster: cluster().await, name: name.to_owned() };
+        database.cluster.create_database(name).await.unwrap();
         flights::migrate::migrate(database.connect().await).unwrap();
         database
     }
 
     /// With January in it.
-    pub(crate) async fn loaded() -> Self {
-        let database = Self::start().await;
-        let mut conn = database.connect().await;
-        load::load(&mut conn, &Source::January, JANUARY_NOW, &ProgressBar::hidden()).await.unwrap();
-        database.cluster.wait_caught_up(Duration::from_secs(30)).await.unwrap();
-        database
+    pub(crate) async fn loaded(name: &str) -> Self {
+        LOADED.get_or_init(load_january).await;
+        let cluster = cluster().await;
+        cluster.create_database_from(name, JANUARY).await.unwrap();
+        cluster.wait_caught_up(Duration::from_secs(30)).await.unwrap();
+        Database { cluster, name: name.to_owned() }
     }
 
     /// A connection to the primary, past dbopt.
     pub(crate) async fn connect(&self) -> Conn {
-        Conn::establish(&self.cluster.primary().url()).await.unwrap()
+        Conn::establish(&self.cluster.primary().url_for(&self.name)).await.unwrap()
     }
 
     pub(crate) fn config(&self) -> Config {
-        Config::for_urls(self.cluster.nodes().iter().map(|node| node.url()))
+        Config::for_urls(self.cluster.nodes().iter().map(|node| node.url_for(&self.name)))
     }
 
     pub(crate) async fn db(&self) -> Db {
         Db::connect(self.config()).await.unwrap()
     }
+}
+
+async fn cluster() -> &'static Cluster {
+    let start = async || Cluster::builder().replicas(1).redis(false).start().await.unwrap();
+    CLUSTER.get_or_init(start).await
+}
+
+async fn load_january() {
+    let database = Database::empty(JANUARY).await;
+    let mut conn = database.connect().await;
+    load::load(&mut conn, &Source::January, JANUARY_NOW, &ProgressBar::hidden()).await.unwrap();
 }
 
 /// A port below those that the system hands out by itself.

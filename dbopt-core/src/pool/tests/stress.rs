@@ -58,8 +58,12 @@ impl World {
             31 => self.benches[which].pool.drop_idle(),
             32 => self.benches[which].pool.retry_now(),
             33 => self.benches[which].refuse(Reason::ServerFull, "too many clients"),
-            34 => *self.benches[which].node.connect_delay.lock() = Duration::from_millis(self.dice.below(40) as u64 * 100),
-            35 => *self.benches[which].node.recovery.lock() = [None, Some(Duration::from_millis(20))][self.dice.below(2)],
+            34 => {
+                *self.benches[which].node.connect_delay.lock() = Duration::from_millis(self.dice.below(40) as u64 * 100)
+            }
+            35 => {
+                *self.benches[which].node.recovery.lock() = [None, Some(Duration::from_millis(20))][self.dice.below(2)]
+            }
             36 => self.benches[which].node.panics.store(self.dice.below(3) == 0, Ordering::SeqCst),
             37 => advance(Duration::from_secs(self.dice.below(200) as u64)).await,
             _ => advance(Duration::from_millis(self.dice.below(800) as u64)).await,
@@ -76,9 +80,8 @@ impl World {
 
     fn call(&mut self, which: usize, may_wait: bool) {
         let pool = self.benches[which].pool.clone();
-        let task = tokio::spawn(async move {
-            if may_wait { acquire(&pool).await } else { acquire_at_once(&pool).await }
-        });
+        let task =
+            tokio::spawn(async move { if may_wait { acquire(&pool).await } else { acquire_at_once(&pool).await } });
         self.waiting.push_back((may_wait, Instant::now(), task));
     }
 
