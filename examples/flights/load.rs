@@ -31,6 +31,7 @@ pub const YEAR_NOW: DateTime<Utc> = seconds(1_387_126_800);
 /// tokio-postgres sends at most 32,767 values with a statement (PostgreSQL would take 65,535); the widest row has 14.
 const ROWS_PER_INSERT: usize = i16::MAX as usize / 14;
 
+#[expect(clippy::unwrap_used, reason = "only in constants: the compiler would refuse them")]
 const fn seconds(since_1970: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(since_1970, 0).unwrap()
 }

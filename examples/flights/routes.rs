@@ -30,8 +30,10 @@ pub fn router(flights: Flights) -> Router {
         .fallback(async || AppError::NoRoute)
         .method_not_allowed_fallback(async || AppError::WrongMethod)
         .with_state(flights)
+        // ANCHOR: layer
         // Who is calling, and read-your-writes: a caller that sends back the `dbopt-token` it was given sees its writes.
         .layer(ContextLayer::new().user_header("x-user"))
+    // ANCHOR_END: layer
 }
 
 async fn search(State(flights): State<Flights>, Query(search): Query<Search>) -> Answer<Page> {

@@ -116,8 +116,9 @@ async fn a_result_left_half_read_is_not_read_by_the_next_caller() {
     .await;
 }
 
-/// Sent as it is made, not gathered first.
-const ENDLESS: &str = "SELECT generate_series(1, 1000000000) AS n";
+/// Sent as it is made, not gathered first. Megabytes of it are on their way when it is stopped, and have to be read away: of rows of
+/// a usual width.
+const ENDLESS: &str = "SELECT generate_series(1, 1000000000) AS n, repeat('x', 1000) AS filling";
 
 #[derive(QueryableByName)]
 struct Number {

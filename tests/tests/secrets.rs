@@ -98,13 +98,15 @@ async fn every_failure(db: &Db, cluster: &Cluster, heard: &mut Heard) {
     });
     assert_eq!(noticed.await, Ok(()));
     let deadline = Context::user("ann").with_deadline(tokio::time::Instant::now() + Duration::from_millis(50)).scope(async {
-        heard.debug("Context", &Context::current());
-        db.read(&READ, async |conn| {
+        let context = Context::current();
+        let result = db.read(&READ, async |conn| {
             diesel::sql_query("SELECT pg_sleep(60), $1").bind::<Text, _>(VALUE).execute(conn).await
-        })
-        .await
+        });
+        (context, result.await)
     });
-    heard.error("Deadline", &deadline.await.unwrap_err());
+    let (context, deadline) = deadline.await;
+    heard.debug("Context", &context);
+    heard.error("Deadline", &deadline.unwrap_err());
     let db2 = db.clone();
     let nested = db.read(&READ, async |_| db2.read(&READ, async |conn| conn.batch_execute("").await).await);
     heard.error("NestedCall", &nested.await.unwrap_err());

@@ -68,6 +68,7 @@ impl Connection for Conn {
     }
 
     async fn commit(&mut self) -> Result<(), Fault> {
+        let manager_agrees = self.manager_agrees();
         self.undo_abandoned().await?;
         if self.wire.transaction_failed() {
             self.rollback().await?;
@@ -75,7 +76,7 @@ impl Connection for Conn {
         }
         // What the body met and handled is not why a COMMIT fails.
         self.wire.forget_faults();
-        let committed = if self.manager_agrees() {
+        let committed = if manager_agrees {
             AnsiTransactionManager::commit_transaction(self).await
         } else {
             self.batch_execute(COMMIT).await
@@ -90,11 +91,13 @@ impl Connection for Conn {
     }
 
     async fn rollback(&mut self) -> Result<(), Fault> {
+        // Looked at first: a manager that was stopped in the middle of a statement of its own must not be used again.
+        let manager_agrees = self.manager_agrees();
         if self.has_left_over() && !self.quiet_down().await {
             return Err(Fault::lost("what the call left running could not be stopped"));
         }
         if self.wire.in_transaction() && !self.wire.is_closed() {
-            let rolled_back = if self.manager_agrees() {
+            let rolled_back = if manager_agrees {
                 AnsiTransactionManager::rollback_transaction(self).await
             } else {
                 self.pg.batch_execute("ROLLBACK").await
