@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod log;
+pub mod openmetrics;
 pub mod things;
 
 use std::collections::BTreeMap;

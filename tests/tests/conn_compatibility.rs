@@ -1,5 +1,5 @@
 //! Code written for diesel-async works on `Conn` as it is.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::io::Write as _;
 use std::num::NonZeroU32;
@@ -94,10 +94,6 @@ async fn pipelined(mut conn: &AsyncPgConnection) -> QueryResult<(i64, i64)> {
     tokio::try_join!(one, two)
 }
 
-fn _probe(c: &mut AsyncPgConnection) -> impl Future<Output = QueryResult<(i64, i64)>> + Send + '_ {
-    c.transaction(async |c| pipelined(c).await)
-}
-
 #[derive(Clone)]
 struct Repo {
     db: Db,
@@ -143,7 +139,7 @@ impl Repo {
 
     #[write]
     async fn nested_on_pg(&self, conn: &mut AsyncPgConnection) -> QueryResult<usize> {
-        add_in_a_transaction(conn, 20).await
+        conn.transaction(async |conn| add(conn, 20).await).await
     }
 
     #[write]
@@ -211,6 +207,8 @@ async fn methods_join_a_transaction() {
     let (_cluster, repo) = repo().await;
     let undone = repo.db.transaction(async |tx| {
         assert_eq!(repo.nested_in(tx, true).await?, 2);
+        assert_eq!(repo.on_shared_in(tx).await?, (2, 2));
+        assert_eq!(repo.on_shared_pg_in(tx).await?, (3, 3));
         repo.nested_on_pg_in(tx.as_pg()).await?;
         Err::<(), _>(diesel::result::Error::RollbackTransaction)
     });

@@ -1,7 +1,7 @@
 //! Asks every node what it is and publishes the snapshot.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -34,7 +34,9 @@ struct Signals {
     suspect: AtomicBool,
     /// The furthest position seen there on the snapshot's timeline.
     visible: AtomicU64,
-    /// Until when nobody waits for it to catch up, in milliseconds of the cluster's own clock.
+    /// Calls in a row that waited in vain for it to catch up.
+    vain_waits: AtomicU32,
+    /// Until when nobody waits for it, in milliseconds of the cluster's own clock.
     behind_until: AtomicU64,
     lost: Notify,
     recheck: Notify,
@@ -110,13 +112,20 @@ impl Cluster {
         })
     }
 
-    /// Notes that a call has waited in vain for the node to catch up: for a second the next ones do not.
-    pub fn kept_waiting(&self, node: usize) {
-        let until = self.born.elapsed() + Duration::from_secs(1);
-        self.signals[node].behind_until.store(until.as_millis() as u64, Ordering::Relaxed);
+    /// Notes whether a call that waited for the node to catch up saw it do so. After some that did not, nobody waits for a second: the
+    /// node is really behind, not merely a moment late.
+    pub fn waited_for(&self, node: usize, caught_up: bool) {
+        const IN_A_ROW: u32 = 8;
+        let signals = &self.signals[node];
+        if caught_up {
+            signals.vain_waits.store(0, Ordering::Relaxed);
+        } else if signals.vain_waits.fetch_add(1, Ordering::Relaxed) + 1 >= IN_A_ROW {
+            let until = self.born.elapsed() + Duration::from_secs(1);
+            signals.behind_until.store(until.as_millis() as u64, Ordering::Relaxed);
+        }
     }
 
-    /// Whether a call has lately waited in vain for the node to catch up.
+    /// Whether calls have lately waited in vain for the node to catch up, one after another.
     pub fn keeps_waiting(&self, node: usize) -> bool {
         let until = self.signals[node].behind_until.load(Ordering::Relaxed);
         until > 0 && (self.born.elapsed().as_millis() as u64) < until

@@ -185,7 +185,7 @@ struct Latency<'a>(&'a HistogramCounts);
 
 impl EncodeMetric for Latency<'_> {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let bounds = BOUNDS.iter().copied().chain([f64::MAX]);
+        let bounds = BOUNDS.iter().copied().chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(self.0.buckets).collect();
         encoder.encode_histogram::<NoLabelSet>(self.0.sum, self.0.count(), &buckets, None)
     }

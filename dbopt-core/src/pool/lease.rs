@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use super::pool::{Pool, Slot};
+use super::lending::{Pool, Slot};
 use crate::backend::Backend;
 
 /// A connection on loan from a pool; dropping it gives it back.

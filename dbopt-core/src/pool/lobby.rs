@@ -162,7 +162,7 @@ mod tests {
             self.gone
         }
         fn may_wait(&self) -> bool {
-            self.id % 2 == 0
+            self.id.is_multiple_of(2)
         }
     }
     fn caller(id: u32) -> Caller {

@@ -7,9 +7,10 @@
 mod budget;
 mod config;
 mod lease;
+mod lending;
 mod lobby;
 mod opening;
-mod pool;
+mod refusal;
 mod share;
 mod store;
 #[cfg(test)]
@@ -19,5 +20,5 @@ mod upkeep;
 pub use budget::Budget;
 pub use config::Config;
 pub use lease::Lease;
-pub use pool::{Pool, PoolStatus};
+pub use lending::{Pool, PoolStatus};
 pub use share::{Demand, Share, share_out};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::pool::{Pool, Slot};
+use super::lending::{Pool, Slot};
 use super::store::{Taken, random};
 use crate::backend::{Backend, ConnectError};
 use crate::breaker::{Backoff, BackoffPolicy};

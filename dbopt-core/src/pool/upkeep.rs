@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
-use super::pool::{Pool, Slot};
+use super::lending::{Pool, Slot};
 use super::share::Share;
 use crate::backend::{Backend, Connection, Health};
 use crate::op::Op;

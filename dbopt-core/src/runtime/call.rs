@@ -227,10 +227,11 @@ impl<'a, B: Backend> Call<'a, B> {
             let visible = lease.visible().await?;
             self.runtime.cluster.shows(node, visible);
             if visible.covers(wanted) {
+                self.runtime.cluster.waited_for(node, true);
                 return Ok(true);
             }
             if Instant::now() >= give_up {
-                self.runtime.cluster.kept_waiting(node);
+                self.runtime.cluster.waited_for(node, false);
                 return Ok(false);
             }
             sleep(Duration::from_millis(1)).await;

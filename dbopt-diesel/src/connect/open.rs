@@ -163,12 +163,13 @@ fn without_code(error: &tokio_postgres::Error, place: &str) -> ConnectError {
             format!("{place}: {cause}; check the user and password in the URL, and pg_hba.conf on the server"),
         );
     }
-    if error.is_closed() {
-        let detail = format!("{place}: the connection was closed during the login; the server is stopping, or it is no PostgreSQL server");
+    let io = error.source().is_some_and(|source| source.is::<std::io::Error>());
+    if error.is_closed() || io && !what.contains("parsing") {
+        let detail = format!(
+            "{place}: the connection ended during the login ({cause}); the server is stopping, or what answers there is no \
+             PostgreSQL server"
+        );
         return ConnectError::new(Reason::Refused, detail);
-    }
-    if error.source().is_some_and(|source| source.is::<std::io::Error>()) && !what.contains("parsing") {
-        return ConnectError::new(Reason::Refused, format!("{place}: {cause}"));
     }
     ConnectError::new(Reason::Other, format!("{} ({cause})", no_postgres(place)))
 }

@@ -160,7 +160,12 @@ async fn callers_who_must_not_wait_are_answered_at_once() {
     poor.set_share(share(0, 1));
     let _all = acquire(&greedy).await.unwrap();
     assert_eq!(refused(acquire_at_once(&poor).await).reason, Reason::Busy);
-    let _patient = caller(&poor).await;
+    let patient = caller(&poor).await;
+    assert_eq!(refused(acquire_at_once(&poor).await).reason, Reason::Busy);
+    // Nobody is before them any more, and still nothing can be opened.
+    patient.abort();
+    settle().await;
+    poor.lobby.lock().next_waiting();
     assert_eq!(refused(acquire_at_once(&poor).await).reason, Reason::Busy);
     assert_eq!(began.elapsed(), Duration::ZERO);
 }

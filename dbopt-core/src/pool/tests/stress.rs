@@ -214,14 +214,23 @@ async fn nothing_is_lost_when_many_threads_come_and_go() {
         let (pool, mut dice) = (bench.pool.clone(), Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
         tasks.push(tokio::spawn(async move {
             let mut served = 0;
-            for _ in 0..2000 {
-                let patience = Duration::from_micros(dice.below(300) as u64);
-                let Ok(Ok(mut lease)) = timeout(patience, acquire(&pool)).await else { continue };
+            for _ in 0..10_000 {
+                let patience = dice.below(6);
+                let giving_up = async {
+                    for _ in 0..patience {
+                        yield_now().await;
+                    }
+                };
+                let mut lease = tokio::select! {
+                    biased;
+                    outcome = acquire(&pool) => outcome.expect("the node is well"),
+                    () = giving_up => continue,
+                };
                 served += 1;
-                match dice.below(20) {
+                match dice.below(100) {
                     0 => lease.health = Health::Closed,
                     1 => lease.health = Health::Busy,
-                    2..6 => tokio::task::yield_now().await,
+                    2..30 => yield_now().await,
                     _ => {}
                 }
             }
