@@ -53,14 +53,8 @@ impl Context {
 
     /// A caller with a name of your choice, such as a user id.
     pub fn user(id: impl Into<String>) -> Self {
-        let shared = Shared {
-            user: Some(id.into()),
-            ..Shared::default()
-        };
-        Context {
-            shared: Arc::new(shared),
-            deadline: None,
-        }
+        let shared = Shared { user: Some(id.into()), ..Shared::default() };
+        Context { shared: Arc::new(shared), deadline: None }
     }
 
     /// Makes later reads see everything up to `token`, which another process gave out.
@@ -184,10 +178,7 @@ mod tests {
     use crate::position::Lsn;
 
     fn at(lsn: u64) -> Position {
-        Position {
-            timeline: 1,
-            lsn: Lsn(lsn),
-        }
+        Position { timeline: 1, lsn: Lsn(lsn) }
     }
 
     #[tokio::test]

@@ -102,9 +102,7 @@ impl Error {
     /// When it makes sense to try again, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Error::Unavailable { refusals, .. } => {
-                refusals.iter().filter_map(|r| r.retry_after).min()
-            }
+            Error::Unavailable { refusals, .. } => refusals.iter().filter_map(|r| r.retry_after).min(),
             Error::Deadline { cause, .. } => cause.as_ref().and_then(|c| c.retry_after),
             _ => None,
         }
@@ -229,16 +227,18 @@ impl Reason {
     pub const fn is_permanent(self) -> bool {
         matches!(
             self,
-            Reason::Authentication | Reason::UnknownDatabase | Reason::UnknownHost | Reason::Tls | Reason::WrongServer | Reason::Closed
+            Reason::Authentication
+                | Reason::UnknownDatabase
+                | Reason::UnknownHost
+                | Reason::Tls
+                | Reason::WrongServer
+                | Reason::Closed
         )
     }
 
     /// Whether the reason lies with the node, not with this instance's own limits.
     pub const fn is_node_fault(self) -> bool {
-        matches!(
-            self,
-            Reason::Refused | Reason::ConnectTimeout | Reason::NotReady | Reason::UnknownHost
-        )
+        matches!(self, Reason::Refused | Reason::ConnectTimeout | Reason::NotReady | Reason::UnknownHost)
     }
 
     /// The reason's name as it appears in metrics and JSON.

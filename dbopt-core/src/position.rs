@@ -55,8 +55,7 @@ impl Position {
     ///
     /// A later timeline has everything of an earlier one that survived the promotion.
     pub const fn covers(self, wanted: Position) -> bool {
-        self.timeline > wanted.timeline
-            || self.timeline == wanted.timeline && self.lsn.0 >= wanted.lsn.0
+        self.timeline > wanted.timeline || self.timeline == wanted.timeline && self.lsn.0 >= wanted.lsn.0
     }
 }
 
@@ -71,16 +70,15 @@ impl FromStr for Position {
 
     fn from_str(text: &str) -> Result<Self, TokenError> {
         let (timeline, lsn) = text.split_once('-').ok_or(TokenError)?;
-        Ok(Position {
-            timeline: timeline.parse().map_err(|_| TokenError)?,
-            lsn: lsn.parse()?,
-        })
+        Ok(Position { timeline: timeline.parse().map_err(|_| TokenError)?, lsn: lsn.parse()? })
     }
 }
 
 /// The text is no position: it should look like `1-0/16B3748`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a read-your-writes token: it should look like `1-0/16B3748`; pass on exactly what the earlier response gave")]
+#[error(
+    "not a read-your-writes token: it should look like `1-0/16B3748`; pass on exactly what the earlier response gave"
+)]
 pub struct TokenError;
 
 #[cfg(test)]

@@ -24,10 +24,7 @@ pub struct Postgres {
 impl Postgres {
     /// Opens connections that tell `watch` of every statement.
     pub fn watched_by(watch: Arc<dyn StatementWatch>) -> Self {
-        Postgres {
-            watch: Some(watch),
-            addresses: Mutex::default(),
-        }
+        Postgres { watch: Some(watch), addresses: Mutex::default() }
     }
 
     fn address(&self, endpoint: &Endpoint) -> Result<Arc<Address>, ConnectError> {

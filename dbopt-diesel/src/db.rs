@@ -64,7 +64,10 @@ impl Db {
     /// Dropping the future rolls back, except during COMMIT, where the outcome stays unknown.
     pub fn transaction<'a, T, E, F>(&'a self, body: F) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
-        for<'c> F: AsyncFnOnce(&'c mut Conn) -> Result<T, E> + AsyncFnOnceRef<&'c mut Conn, Result<T, E>, Fut: Send> + Send + 'a,
+        for<'c> F: AsyncFnOnce(&'c mut Conn) -> Result<T, E>
+            + AsyncFnOnceRef<&'c mut Conn, Result<T, E>, Fut: Send>
+            + Send
+            + 'a,
         E: From<Error> + Send + 'a,
         T: Send + 'a,
     {
@@ -91,7 +94,11 @@ impl Db {
     /// Dropping the future cancels what is running on the server.
     pub fn read<'a, T, E, F>(&'a self, op: &'static Op, body: F) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
-        for<'c> F: AsyncFn(&'c mut Conn) -> Result<T, E> + AsyncFnRef<&'c mut Conn, Result<T, E>, Fut: Send> + Send + Sync + 'a,
+        for<'c> F: AsyncFn(&'c mut Conn) -> Result<T, E>
+            + AsyncFnRef<&'c mut Conn, Result<T, E>, Fut: Send>
+            + Send
+            + Sync
+            + 'a,
         E: From<Error> + Send + 'a,
         T: Send + 'a,
     {
@@ -107,7 +114,10 @@ impl Db {
     /// As for [`Db::transaction`].
     pub fn write<'a, T, E, F>(&'a self, op: &'static Op, body: F) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
-        for<'c> F: AsyncFnOnce(&'c mut Conn) -> Result<T, E> + AsyncFnOnceRef<&'c mut Conn, Result<T, E>, Fut: Send> + Send + 'a,
+        for<'c> F: AsyncFnOnce(&'c mut Conn) -> Result<T, E>
+            + AsyncFnOnceRef<&'c mut Conn, Result<T, E>, Fut: Send>
+            + Send
+            + 'a,
         E: From<Error> + Send + 'a,
         T: Send + 'a,
     {

@@ -7,8 +7,8 @@ use dbopt_core::error::SqlState;
 
 /// A statement that has ended.
 ///
-/// Times are taken where the bytes leave and arrive: they hold the server and the network, not the wait for a connection and
-/// not the time the application took to read its rows.
+/// Times are taken where the bytes leave and arrive: they hold the server and the network, not the wait for a connection. An
+/// application that reads its rows slowly holds the server up once the buffers between them are full, and that counts too.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Statement {

@@ -6,10 +6,10 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dbopt_diesel::Postgres;
 use dbopt_diesel::core::backend::Endpoint;
 use dbopt_diesel::core::op::{Intent, Lane, Op};
 use dbopt_diesel::core::pool::{Budget, Config, Pool, Share};
-use dbopt_diesel::Postgres;
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use tokio::time::Instant;

@@ -68,7 +68,8 @@ struct Contenders {
     default_deadpool: Deadpool,
 }
 
-const NAMES: [&str; 5] = ["bb8, no test", "dbopt #[read]", "bb8, defaults (tests)", "deadpool, fast", "deadpool, defaults (tests)"];
+const NAMES: [&str; 5] =
+    ["bb8, no test", "dbopt #[read]", "bb8, defaults (tests)", "deadpool, fast", "deadpool, defaults (tests)"];
 
 async fn run(which: usize, all: &Arc<Contenders>, tasks: usize, length: Duration) -> Round {
     match which {
@@ -132,7 +133,10 @@ async fn main() {
 }
 
 fn table(tasks: usize, count: usize, length: Duration, results: &[Vec<Round>]) {
-    println!("\n{tasks} tasks, {CONNECTIONS} connections, {count} rounds of {length:?}; ratios to `{}` round by round", NAMES[0]);
+    println!(
+        "\n{tasks} tasks, {CONNECTIONS} connections, {count} rounds of {length:?}; ratios to `{}` round by round",
+        NAMES[0]
+    );
     println!(
         "{:<28}{:>9}  {:<24}{:>9}{:>8}{:>11}{:>11}  slowest task / mean",
         "", "q/s", "ratio [min-max]", "cpu us", "allocs", "p99", "p99.9"

@@ -28,7 +28,8 @@ impl Metrics {
     }
 
     fn matching<'a>(&'a self, name: &'a str, labels: &'a [(&str, &str)]) -> impl Iterator<Item = &'a Sample> {
-        let fits = move |s: &&Sample| s.name == name && labels.iter().all(|(k, v)| s.labels.get(*k).is_some_and(|l| l == v));
+        let fits =
+            move |s: &&Sample| s.name == name && labels.iter().all(|(k, v)| s.labels.get(*k).is_some_and(|l| l == v));
         self.samples.iter().filter(fits)
     }
 
@@ -73,7 +74,9 @@ pub fn parse(text: &str) -> Result<Metrics, String> {
         if let Some(comment) = line.strip_prefix("# ") {
             let mut words = comment.splitn(3, ' ');
             let (what, name, rest) = (words.next(), words.next(), words.next());
-            let (Some(what), Some(name), Some(rest)) = (what, name, rest) else { return Err(format!("half a comment: {line}")) };
+            let (Some(what), Some(name), Some(rest)) = (what, name, rest) else {
+                return Err(format!("half a comment: {line}"));
+            };
             if !is_name(name) || !["HELP", "TYPE", "UNIT"].contains(&what) {
                 return Err(format!("no comment of the format: {line}"));
             }
@@ -83,7 +86,8 @@ pub fn parse(text: &str) -> Result<Metrics, String> {
             if name != family && metrics.types.contains_key(name) {
                 return Err(format!("a family in two places: {line}"));
             }
-            if what == "TYPE" && (suffixes(rest).is_empty() || metrics.types.insert(name.into(), rest.into()).is_some()) {
+            if what == "TYPE" && (suffixes(rest).is_empty() || metrics.types.insert(name.into(), rest.into()).is_some())
+            {
                 return Err(format!("no type, or a second one: {line}"));
             }
             family = name.into();

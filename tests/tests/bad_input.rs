@@ -70,16 +70,28 @@ fn settings_that_cannot_be_used() {
     holds(&refused(&format!("{file}idle_timeout = 300"), &[]), &["line 4", "\"30s\""]);
     holds(&refused(&format!("{file}min = 60"), &[]), &["pool.min = 60", "lower min or raise max"]);
     holds(&refused(&format!("{file}max = -1"), &[]), &["line 4"]);
-    holds(&refused(file, &[("DBOPT_CALL_TIMEOUT", "5"), ("DBOPT_POOL_MIN", "60")]), &["DBOPT_CALL_TIMEOUT", "DBOPT_POOL_MIN"]);
+    holds(
+        &refused(file, &[("DBOPT_CALL_TIMEOUT", "5"), ("DBOPT_POOL_MIN", "60")]),
+        &["DBOPT_CALL_TIMEOUT", "DBOPT_POOL_MIN"],
+    );
 }
 
 #[tokio::test]
 async fn servers_that_refuse() {
-    let cluster = prepared(Cluster::builder().replicas(0).redis(false).password("right").setting("superuser_reserved_connections", "3")).await;
+    let cluster = prepared(
+        Cluster::builder().replicas(0).redis(false).password("right").setting("superuser_reserved_connections", "3"),
+    )
+    .await;
     let url = cluster.primary().url();
-    holds(&refusal([url.replace("right", "wrong")]).await, &["password authentication failed", "28P01", "check the user and password"]);
+    holds(
+        &refusal([url.replace("right", "wrong")]).await,
+        &["password authentication failed", "28P01", "check the user and password"],
+    );
     holds(&refusal([url.replace(":right", "")]).await, &["password", "check the user and password in the URL"]);
-    holds(&refusal([url.replace("/app", "/nowhere")]).await, &["\"nowhere\" does not exist", "check the database name"]);
+    holds(
+        &refusal([url.replace("/app", "/nowhere")]).await,
+        &["\"nowhere\" does not exist", "check the database name"],
+    );
     holds(&refusal([url.replace("postgres:right", "nobody:x")]).await, &["nobody", "check the user"]);
     cluster.primary().stop(Shutdown::Fast).await.unwrap();
     holds(&refusal([url]).await, &["refused", "is the server running there?"]);
@@ -89,7 +101,14 @@ async fn servers_that_refuse() {
 
 #[tokio::test]
 async fn a_server_without_room() {
-    let cluster = prepared(Cluster::builder().replicas(0).redis(false).setting("max_connections", "25").setting("superuser_reserved_connections", "0")).await;
+    let cluster = prepared(
+        Cluster::builder()
+            .replicas(0)
+            .redis(false)
+            .setting("max_connections", "25")
+            .setting("superuser_reserved_connections", "0"),
+    )
+    .await;
     let mut others = Vec::new();
     while let Ok(conn) = Conn::establish(&cluster.primary().url()).await {
         others.push(conn);
@@ -132,19 +151,26 @@ async fn listen() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
+/// Whichever answers first: the primary decides which cluster it is.
 #[tokio::test]
 async fn a_replica_of_another_cluster_is_used_for_nothing() {
-    let (ours, theirs) = (cluster(1).await, cluster(1).await);
-    let nodes = [("primary", ours.primary().url()), ("ours", ours.replica(1).url()), ("theirs", theirs.replica(1).url())];
-    let things = Things { db: connect(named(nodes)).await };
-    for _ in 0..20 {
-        assert_eq!(things.read_port().await, Ok(ours.replica(1).port().into()));
+    let ours = prepared(Cluster::builder().replicas(1).redis(false).proxied(true)).await;
+    let theirs = cluster(1).await;
+    for slow in [Duration::ZERO, Duration::from_millis(30)] {
+        ours.nodes().iter().for_each(|node| node.proxy().unwrap().delay(slow));
+        let nodes =
+            [("primary", ours.primary().url()), ("ours", ours.replica(1).url()), ("theirs", theirs.replica(1).url())];
+        let things = Things { db: connect(named(nodes)).await };
+        for _ in 0..20 {
+            assert_ne!(things.read_port().await, Ok(theirs.replica(1).port().into()), "{slow:?}");
+        }
+        let status = things.db.status();
+        let foreign = &status.nodes[2];
+        assert_eq!(serde_json::to_value(foreign.state).unwrap(), "foreign");
+        holds(foreign.cause.as_deref().unwrap(), &["another cluster"]);
+        assert_eq!(foreign.calls.values().sum::<u64>(), 0);
+        assert_eq!(things.set(1, 1).await, Ok(1));
     }
-    let status = things.db.status();
-    let foreign = &status.nodes[2];
-    assert_eq!(serde_json::to_value(foreign.state).unwrap(), "foreign");
-    holds(foreign.cause.as_deref().unwrap(), &["another cluster"]);
-    assert_eq!(foreign.calls.values().sum::<u64>(), 0);
 }
 
 #[tokio::test]
@@ -164,12 +190,16 @@ async fn a_write_in_a_read_is_named() {
     let cluster = cluster(1).await;
     let db = connect(config(&cluster)).await;
     for op in [&READ, &PRIMARY] {
-        let insert = async |conn: &mut Conn| diesel::insert_into(table::table).values((table::id.eq(1), table::value.eq(1))).execute(conn).await;
+        let insert = async |conn: &mut Conn| {
+            diesel::insert_into(table::table).values((table::id.eq(1), table::value.eq(1))).execute(conn).await
+        };
         let error = db.read(op, insert).await.unwrap_err();
         assert!(matches!(Error::of(&error).map(Error::kind), Some(ErrorKind::WroteInRead { .. })), "{error}");
         holds(&error.to_string(), &["#[read]", "mark it #[write]"]);
     }
-    let nested = db.read(&READ, async |conn| conn.transaction(async |c| c.batch_execute("DELETE FROM things").await).await).await;
+    let nested = db
+        .read(&READ, async |conn| conn.transaction(async |c| c.batch_execute("DELETE FROM things").await).await)
+        .await;
     assert!(matches!(Error::of(&nested.unwrap_err()).map(Error::kind), Some(ErrorKind::WroteInRead { .. })));
     assert_eq!(Things { db }.value(1).await, Ok(None));
 }
@@ -208,12 +238,15 @@ async fn a_commit_that_the_server_refuses() {
     for scope in [true, false] {
         let write = things.db.write(&WRITE, async |conn| {
             things.set_in(conn, 1, 1).await?;
-            assert!(conn.transaction(async |conn| conn.batch_execute("SELECT 1 / 0").await).await.is_err());
+            let slow = "SET LOCAL statement_timeout = 10; SELECT pg_sleep(5)";
+            assert!(conn.transaction(async |conn| conn.batch_execute(slow).await).await.is_err());
             conn.batch_execute("INSERT INTO late VALUES (99)").await
         });
         let error = if scope { Context::anonymous().scope(write).await } else { write.await }.unwrap_err();
         match Error::of(&error).map(Error::kind) {
-            Some(ErrorKind::Database { doing: "COMMIT", sqlstate: Some(code), .. }) => assert_eq!(code.as_str(), "23503"),
+            Some(ErrorKind::Database { doing: "COMMIT", sqlstate: Some(code), .. }) => {
+                assert_eq!(code.as_str(), "23503")
+            }
             _ => panic!("{error}"),
         }
         holds(&error.to_string(), &["refused to COMMIT", "foreign key"]);
@@ -258,7 +291,12 @@ async fn a_read_that_fails_for_its_own_reasons_is_run_once() {
     let cluster = cluster(2).await;
     let db = connect(config(&cluster)).await;
     let runs = AtomicU32::new(0);
-    let own_reasons = ["SELECT 1 / 0", "SELECT nonsense", "SELECT * FROM nowhere", "DO $$ BEGIN RAISE 'no' USING ERRCODE = 'P0001'; END $$"];
+    let own_reasons = [
+        "SELECT 1 / 0",
+        "SELECT nonsense",
+        "SELECT * FROM nowhere",
+        "DO $$ BEGIN RAISE 'no' USING ERRCODE = 'P0001'; END $$",
+    ];
     for sql in own_reasons {
         let read = db.read(&READ, async |conn| {
             runs.fetch_add(1, Ordering::Relaxed);

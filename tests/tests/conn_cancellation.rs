@@ -36,7 +36,8 @@ async fn count(node: &Node, sessions: &str) -> u32 {
 
 /// The server process of the only connection of a lane.
 async fn process(cluster: &Cluster, application: &str) -> String {
-    let sql = format!("SELECT string_agg(pid::text, ',') FROM pg_stat_activity WHERE application_name = '{application}'");
+    let sql =
+        format!("SELECT string_agg(pid::text, ',') FROM pg_stat_activity WHERE application_name = '{application}'");
     cluster.primary().query_text(&sql).await.unwrap().unwrap()
 }
 
@@ -84,7 +85,7 @@ async fn a_statement_that_had_not_left_the_process_is_stopped_too() {
     let cluster = cluster(0).await;
     let things = things_on(&cluster).await;
     next_caller_is_served(&cluster, &things, false, async |things| {
-        let mut call = pin!(things.slow_read(60.0));
+        let mut call = pin!(things.db.read(&READ, async |conn| conn.batch_execute("SELECT pg_sleep(60)").await));
         assert!(call.as_mut().now_or_never().is_none());
     })
     .await;
@@ -221,10 +222,16 @@ async fn a_nested_transaction_that_was_given_up_is_not_committed_and_the_outer_o
             assert!(timeout(Duration::from_millis(20), nested).await.is_err());
             QueryResult::Ok(())
         });
-        assert_eq!(timeout(Duration::from_secs(5), write).await.expect("it does not wait for what was given up"), Ok(()));
+        assert_eq!(
+            timeout(Duration::from_secs(5), write).await.expect("it does not wait for what was given up"),
+            Ok(())
+        );
         assert_eq!(things.value(400).await, Ok(Some(1)));
         assert_eq!(things.value(401).await, Ok(None));
-        assert_eq!(things.db.write(&WRITE, async |conn| diesel::delete(table::table.find(400)).execute(conn).await).await, Ok(1));
+        assert_eq!(
+            things.db.write(&WRITE, async |conn| diesel::delete(table::table.find(400)).execute(conn).await).await,
+            Ok(1)
+        );
     })
     .await;
 }

@@ -227,7 +227,9 @@ async fn enums_and_arrays_of_the_applications_own() {
     });
     assert_eq!(inserted.await, Ok(1));
     let read = repo.db.read(&READ, async |conn| {
-        let wanted = moods::table.filter(moods::mood.eq_any([Mood::Calm, Mood::Cross])).filter(moods::history.contains(vec![Mood::Cross]));
+        let wanted = moods::table
+            .filter(moods::mood.eq_any([Mood::Calm, Mood::Cross]))
+            .filter(moods::history.contains(vec![Mood::Cross]));
         wanted.first::<(i64, Mood, Vec<Mood>, Vec<Option<String>>)>(conn).await
     });
     assert_eq!(read.await, Ok((1, Mood::Calm, history, words)));
@@ -265,12 +267,16 @@ async fn transactions_with_options() {
         conn.as_pg().build_transaction().serializable().run(async |c| show(c, "transaction_isolation").await).await
     });
     assert_eq!(level.await.as_deref(), Ok("serializable"));
-    let refused = db.write(&BARE, async |conn| {
-        conn.as_pg().build_transaction().read_only().run(async |c| add(c, 1).await).await
-    });
+    let refused =
+        db.write(&BARE, async |conn| conn.as_pg().build_transaction().read_only().run(async |c| add(c, 1).await).await);
     assert!(refused.await.unwrap_err().to_string().contains("read-only"));
     let level = db.read(&READ, async |conn| {
-        conn.as_pg().build_transaction().repeatable_read().deferrable().run(async |c| show(c, "transaction_isolation").await).await
+        conn.as_pg()
+            .build_transaction()
+            .repeatable_read()
+            .deferrable()
+            .run(async |c| show(c, "transaction_isolation").await)
+            .await
     });
     assert_eq!(level.await.as_deref(), Ok("repeatable read"));
 }
@@ -347,7 +353,8 @@ async fn hidden_methods_of_diesel_async() {
     conn.set_prepared_statement_cache_size(CacheSize::Disabled);
     assert_eq!(count_of(conn).await, Ok(1));
 
-    let depth = |conn: &mut Conn| AnsiTransactionManager::transaction_manager_status_mut(conn).transaction_depth().unwrap();
+    let depth =
+        |conn: &mut Conn| AnsiTransactionManager::transaction_manager_status_mut(conn).transaction_depth().unwrap();
     AnsiTransactionManager::begin_transaction(conn).await.unwrap();
     assert_eq!(depth(conn), NonZeroU32::new(1));
     assert!(AnsiTransactionManager::is_broken_transaction_manager(conn));

@@ -66,7 +66,8 @@ async fn each_mode_means_what_libpq_means_by_it() {
         assert!(is_encrypted(&url(node, host, &format!("sslmode={mode}&sslrootcert={ca}"))).await, "{mode} {host}");
     }
     for mode in ["verify-ca", "verify-full"] {
-        let error = session(&url(node, "127.0.0.1", &format!("sslmode={mode}&sslrootcert={wrong_ca}"))).await.unwrap_err();
+        let error =
+            session(&url(node, "127.0.0.1", &format!("sslmode={mode}&sslrootcert={wrong_ca}"))).await.unwrap_err();
         assert!(error.contains("TLS") && error.contains("sslrootcert"), "{error}");
     }
     // Without a file the system's authorities decide, and they do not know ours.
@@ -75,7 +76,8 @@ async fn each_mode_means_what_libpq_means_by_it() {
         assert!(error.contains("TLS"), "{error}");
     }
     for (file, what) in [("/nowhere/ca.pem", "/nowhere/ca.pem"), ("/etc/hostname", "no certificate authority")] {
-        let error = session(&url(node, "127.0.0.1", &format!("sslmode=verify-ca&sslrootcert={file}"))).await.unwrap_err();
+        let error =
+            session(&url(node, "127.0.0.1", &format!("sslmode=verify-ca&sslrootcert={file}"))).await.unwrap_err();
         assert!(error.contains(what), "{error}");
     }
 }
@@ -140,7 +142,10 @@ async fn calls_and_their_cancellation_work_over_tls() {
     for _ in 0..3 {
         assert!(timeout(Duration::from_millis(50), things.slow_read(60.0)).await.is_err());
         let running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()";
-        until("it is stopped", Duration::from_secs(1), async || replica.query_text(running).await.unwrap().as_deref() == Some("0")).await;
+        until("it is stopped", Duration::from_secs(1), async || {
+            replica.query_text(running).await.unwrap().as_deref() == Some("0")
+        })
+        .await;
         assert!(things.read_port().await.is_ok());
     }
 }

@@ -49,7 +49,8 @@ async fn call(things: &Things, kind: u64, value: i64, millis: u64) -> QueryResul
         1 => {
             let pair = things.db.read(&READ, async |conn| {
                 let (mut a, mut b) = (&**conn, &**conn);
-                let first = diesel::select((value.into_sql::<BigInt>(), pg_sleep(seconds))).get_result::<(i64, String)>(&mut a);
+                let first =
+                    diesel::select((value.into_sql::<BigInt>(), pg_sleep(seconds))).get_result::<(i64, String)>(&mut a);
                 let second = diesel::sql_query("SELECT $1 AS n").bind::<BigInt, _>(-value).get_result::<Row>(&mut b);
                 tokio::try_join!(first, second)
             });
@@ -151,10 +152,14 @@ async fn a_killed_session_is_given_to_nobody() {
     let ours = "pg_stat_activity WHERE application_name IN ('dbopt read', 'dbopt write', 'dbopt critical')";
     for round in 0..5 {
         for node in cluster.nodes() {
-            let before = node.query_text(&format!("SELECT string_agg(pid::text, ',') FROM {ours}")).await.unwrap().unwrap();
+            let before =
+                node.query_text(&format!("SELECT string_agg(pid::text, ',') FROM {ours}")).await.unwrap().unwrap();
             node.execute(&format!("SELECT pg_terminate_backend(pid) FROM {ours}")).await.unwrap();
             let left = format!("SELECT count(*) FROM pg_stat_activity WHERE pid IN ({before})");
-            until("they are gone", Duration::from_secs(2), async || node.query_text(&left).await.unwrap().as_deref() == Some("0")).await;
+            until("they are gone", Duration::from_secs(2), async || {
+                node.query_text(&left).await.unwrap().as_deref() == Some("0")
+            })
+            .await;
         }
         for id in 0..20 {
             things.set(id, round).await.unwrap();
@@ -172,7 +177,8 @@ async fn a_session_killed_in_the_middle_costs_a_reader_nothing() {
     let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' \
                 AND application_name LIKE 'dbopt %'";
     let killed = async |node: &Node| {
-        until("it runs and is killed", Duration::from_secs(5), async || node.query_text(kill).await.unwrap().is_some()).await;
+        until("it runs and is killed", Duration::from_secs(5), async || node.query_text(kill).await.unwrap().is_some())
+            .await;
     };
     let (read, ()) = tokio::join!(things.slow_read(0.5), killed(cluster.replica(1)));
     assert!(read.is_ok(), "{read:?}");
@@ -191,7 +197,8 @@ async fn a_server_killed_during_a_call_is_noticed_at_once() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         cluster.primary().kill().await.unwrap();
     };
-    let (read, ()) = timeout(Duration::from_secs(5), async { tokio::join!(things.slow_read(60.0), killed) }).await.unwrap();
+    let (read, ()) =
+        timeout(Duration::from_secs(5), async { tokio::join!(things.slow_read(60.0), killed) }).await.unwrap();
     assert!(read.is_err());
     cluster.primary().start().await.unwrap();
     until("calls work again", Duration::from_secs(10), async || things.read_port().await.is_ok()).await;

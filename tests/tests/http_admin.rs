@@ -55,7 +55,9 @@ async fn metrics_are_openmetrics_and_count_what_happened() {
     let things = used(&cluster).await;
     let request = Request::get("/metrics").body(Body::empty()).unwrap();
     let response = admin::router(&things.db).oneshot(request).await.unwrap();
-    assert!(response.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text; version=1.0.0"));
+    assert!(
+        response.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text; version=1.0.0")
+    );
     let text = ask(&things.db, "/metrics").await.1;
     let metrics = openmetrics::parse(&text).unwrap_or_else(|why| panic!("{why}\n{text}"));
     println!("{:?}", metrics.families());
@@ -77,8 +79,14 @@ async fn metrics_as_json_name_nodes_pools_and_methods() {
     let status = json(&things.db, "/metrics/json").await;
     assert_eq!((&status["health"], &status["primary"]), (&"ok".into(), &"primary".into()));
     let nodes = status["nodes"].as_array().unwrap();
-    assert_eq!(nodes.iter().map(|n| n["name"].as_str().unwrap()).collect::<Vec<_>>(), ["primary", "replica-1", "replica-2"]);
-    assert_eq!(nodes.iter().map(|n| n["role"].as_str().unwrap()).collect::<Vec<_>>(), ["primary", "replica", "replica"]);
+    assert_eq!(
+        nodes.iter().map(|n| n["name"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["primary", "replica-1", "replica-2"]
+    );
+    assert_eq!(
+        nodes.iter().map(|n| n["role"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["primary", "replica", "replica"]
+    );
     let calls = |node: usize| ["read", "write", "critical"].map(|lane| nodes[node]["calls"][lane].as_u64().unwrap());
     assert_eq!(calls(0), [0, 31, 30]);
     assert_eq!(calls(1)[0] + calls(2)[0], 30);
@@ -147,7 +155,12 @@ async fn the_routes_answer_at_once_while_every_server_is_frozen() {
         node.freeze().await.unwrap();
     }
     let mut times = Vec::new();
-    let calls: Vec<_> = (0..20).map(|id| { let things = things.clone(); tokio::spawn(async move { things.value(id).await }) }).collect();
+    let calls: Vec<_> = (0..20)
+        .map(|id| {
+            let things = things.clone();
+            tokio::spawn(async move { things.value(id).await })
+        })
+        .collect();
     let end = Instant::now() + Duration::from_millis(1500);
     while Instant::now() < end {
         for path in ["/metrics", "/metrics/json", "/health", "/health/live", "/health/ready"] {
@@ -166,8 +179,11 @@ async fn the_routes_answer_at_once_while_every_server_is_frozen() {
 
 /// An application of one instance, as its users see it.
 fn application(things: &Things) -> Router {
-    let write = async |State(things): State<Things>, Path((id, value)): Path<(i64, i64)>| things.set(id, value).await.unwrap().to_string();
-    let read = async |State(things): State<Things>, Path(id): Path<i64>| format!("{:?}", things.value(id).await.unwrap());
+    let write = async |State(things): State<Things>, Path((id, value)): Path<(i64, i64)>| {
+        things.set(id, value).await.unwrap().to_string()
+    };
+    let read =
+        async |State(things): State<Things>, Path(id): Path<i64>| format!("{:?}", things.value(id).await.unwrap());
     Router::new()
         .route("/things/{id}/{value}", post(write))
         .route("/things/{id}", get(read))
@@ -179,11 +195,16 @@ fn application(things: &Things) -> Router {
 #[tokio::test]
 async fn the_token_header_carries_read_your_writes_between_instances() {
     let cluster = cluster(1).await;
-    let [one, other] = [connect(config(&cluster)).await, connect(config(&cluster)).await].map(|db| application(&Things { db }));
+    let [one, other] =
+        [connect(config(&cluster)).await, connect(config(&cluster)).await].map(|db| application(&Things { db }));
     let write = |value: i64| Request::post(format!("/things/1/{value}")).body(Body::empty()).unwrap();
     let read = |token: Option<&str>| {
         let request = Request::get("/things/1");
-        token.into_iter().fold(request, |request, token| request.header("dbopt-token", token)).body(Body::empty()).unwrap()
+        token
+            .into_iter()
+            .fold(request, |request, token| request.header("dbopt-token", token))
+            .body(Body::empty())
+            .unwrap()
     };
     let (_, first, _) = send(&one, write(1)).await;
     cluster.wait_caught_up(Duration::from_secs(5)).await.unwrap();

@@ -220,7 +220,7 @@ async fn r04_4_failed_attempts_back_off_exponentially() {
     }
     let began = Instant::now();
     let refusal = Things { db: db.clone() }.value(1).await.unwrap_err().to_string();
-    assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     assert!(
         refusal.contains("not currently accepting connections") && refusal.contains("next attempt in"),
         "{refusal}"
@@ -245,7 +245,7 @@ async fn r04_4_a_stopped_server_is_not_hammered_and_found_again() {
     while stopped.elapsed() < Duration::from_secs(4) {
         let began = Instant::now();
         things.value(1).await.unwrap_err();
-        assert!(began.elapsed() < Duration::from_millis(300), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
         calls += 1;
         sleep(Duration::from_millis(5)).await;
     }

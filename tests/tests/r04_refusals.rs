@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 async fn refusal(url: String) -> String {
     let began = Instant::now();
     let error = Db::connect(named([("only", url)])).await.expect_err("nobody gets in");
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     let text = format!("{error} {error:?}");
     assert!(!text.contains("wrong-sentinel"), "{text}");
     error.to_string()
@@ -58,7 +58,7 @@ async fn fill(cluster: &Cluster) -> Vec<tokio_postgres::Client> {
 async fn a_full_server_is_told_with_what_to_do_and_serves_what_it_has() {
     let cluster = prepared(Cluster::builder().replicas(0).redis(false).setting("max_connections", "12")).await;
     let mut config = config(&cluster);
-    (config.pool.min, config.pool.acquire_timeout) = (1, Duration::from_millis(400));
+    (config.pool.min, config.pool.acquire_timeout) = (1, Duration::from_secs(1));
     let db = connect(config).await;
     let things = Things { db: db.clone() };
     let others = fill(&cluster).await;
@@ -66,7 +66,7 @@ async fn a_full_server_is_told_with_what_to_do_and_serves_what_it_has() {
     let began = Instant::now();
     let error = things.write_port().await.unwrap_err().to_string();
     says(&error, &["too many clients", "53300", "raise max_connections"]);
-    assert!(began.elapsed() < Duration::from_millis(300), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(800), "{:?}", began.elapsed());
     let mut calls = JoinSet::new();
     for _ in 0..5 {
         let things = things.clone();
@@ -78,7 +78,7 @@ async fn a_full_server_is_told_with_what_to_do_and_serves_what_it_has() {
     // Whoever waits in vain learns the numbers and the cause.
     let holder = tokio::spawn({
         let things = things.clone();
-        async move { things.slow_read(1.0).await }
+        async move { things.slow_read(2.5).await }
     });
     until("it is in use", Duration::from_secs(2), async || db.status().connections.in_use == 1).await;
     let error = things.value(1).await.unwrap_err().to_string();
@@ -103,7 +103,7 @@ async fn crowded(
     let things = Things { db: db.clone() };
     let held = tokio::spawn({
         let things = things.clone();
-        async move { things.slow_write(1.0).await }
+        async move { things.slow_write(1.5).await }
     });
     until("it is in use", Duration::from_secs(2), async || db.status().connections.in_use == 1).await;
     (things, held)
@@ -123,7 +123,7 @@ async fn a_full_queue_and_a_long_wait_are_told_with_numbers() {
     until("two wait", Duration::from_secs(1), async || waits() == 2).await;
     let began = Instant::now();
     says(&things.write_port().await.unwrap_err().to_string(), &["2 callers are waiting already", "pool.max_waiting"]);
-    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
     held.await.unwrap().unwrap();
     for caller in waiting {
         caller.await.unwrap().unwrap();
@@ -132,8 +132,8 @@ async fn a_full_queue_and_a_long_wait_are_told_with_numbers() {
     let (things, held) = crowded(&cluster, |config| config.pool.acquire_timeout = Duration::from_millis(300)).await;
     let began = Instant::now();
     let error = things.write_port().await.unwrap_err().to_string();
-    says(&error, &["primary (write)", "no connection came free within 30", "1 of 1 are in use"]);
-    assert!(began.elapsed() < Duration::from_millis(600), "{:?}", began.elapsed());
+    says(&error, &["primary (write)", "no connection came free within", "ms: 1 of 1 are in use"]);
+    assert!(began.elapsed() < Duration::from_millis(900), "not when the write ends: {:?}", began.elapsed());
     held.await.unwrap().unwrap();
 }
 
@@ -210,7 +210,7 @@ async fn a_method_that_holds_its_connection_for_too_long_is_named() {
     let mut config = config(&cluster);
     assert_eq!(config.pool.leak_warning, Duration::from_secs(60));
     // Looked after four times a second.
-    (config.pool.leak_warning, config.pool.idle_timeout) = (Duration::from_millis(300), Duration::from_secs(2));
+    (config.pool.leak_warning, config.pool.idle_timeout) = (Duration::from_millis(500), Duration::from_secs(2));
     let things = Things { db: connect(config).await };
     for _ in 0..5 {
         things.value(1).await.unwrap();

@@ -72,7 +72,9 @@ fn own(error: &diesel::result::Error) -> bool {
 
 async fn every_failure(db: &Db, cluster: &Cluster, heard: &mut Heard) {
     let name = diesel::insert_into(names::table).values(names::name.eq(VALUE));
-    let insert = db.write(&WRITE, async |conn| diesel::insert_into(names::table).values(names::name.eq(VALUE)).execute(conn).await);
+    let insert = db.write(&WRITE, async |conn| {
+        diesel::insert_into(names::table).values(names::name.eq(VALUE)).execute(conn).await
+    });
     assert_eq!(insert.await, Ok(1));
     let duplicate = db.write(&WRITE, async |conn| name.execute(conn).await).await.unwrap_err();
     assert!(own(&duplicate) && duplicate.to_string().contains("names_pkey"), "{duplicate}");
@@ -82,7 +84,8 @@ async fn every_failure(db: &Db, cluster: &Cluster, heard: &mut Heard) {
     let error = broken.await.unwrap_err();
     assert!(own(&error) && error.to_string().contains(VALUE), "the server quotes it to its own caller: {error}");
 
-    let wrote_in_read = db.read(&READ, async |conn| diesel::insert_into(names::table).values(names::name.eq(VALUE)).execute(conn).await);
+    let wrote_in_read = db
+        .read(&READ, async |conn| diesel::insert_into(names::table).values(names::name.eq(VALUE)).execute(conn).await);
     heard.error("WroteInRead", &wrote_in_read.await.unwrap_err());
     let swallowed = db.write(&WRITE, async |conn| {
         let _ = diesel::insert_into(names::table).values(names::name.eq(VALUE)).execute(conn).await;
@@ -99,13 +102,14 @@ async fn every_failure(db: &Db, cluster: &Cluster, heard: &mut Heard) {
         conn.batch_execute("DO $$ BEGIN RAISE WARNING 'about %', 'Sentinel1' || 'Value'; END $$").await
     });
     assert_eq!(noticed.await, Ok(()));
-    let deadline = Context::user("ann").with_deadline(tokio::time::Instant::now() + Duration::from_millis(50)).scope(async {
-        let context = Context::current();
-        let result = db.read(&READ, async |conn| {
-            diesel::sql_query("SELECT pg_sleep(60), $1").bind::<Text, _>(VALUE).execute(conn).await
+    let deadline =
+        Context::user("ann").with_deadline(tokio::time::Instant::now() + Duration::from_millis(50)).scope(async {
+            let context = Context::current();
+            let result = db.read(&READ, async |conn| {
+                diesel::sql_query("SELECT pg_sleep(60), $1").bind::<Text, _>(VALUE).execute(conn).await
+            });
+            (context, result.await)
         });
-        (context, result.await)
-    });
     let (context, deadline) = deadline.await;
     heard.debug("Context", &context);
     heard.error("Deadline", &deadline.unwrap_err());
@@ -116,6 +120,12 @@ async fn every_failure(db: &Db, cluster: &Cluster, heard: &mut Heard) {
     for _ in 0..5 {
         let _ = db.read(&READ, async |conn| conn.batch_execute("SELECT 1").await).await;
     }
+}
+
+/// Key derivation for each connection takes its time in an unoptimised build.
+fn small(mut config: Config) -> Config {
+    (config.pool.min, config.pool.connect_timeout) = (4, Duration::from_secs(20));
+    config
 }
 
 async fn get(db: &Db, path: &str) -> String {
@@ -138,7 +148,7 @@ async fn no_password_no_bound_value_and_no_url_is_shown_anywhere() {
     cluster.primary().execute(tables).await.unwrap();
     cluster.wait_caught_up(Duration::from_secs(5)).await.unwrap();
     let urls: Vec<String> = cluster.nodes().iter().map(|node| node.url()).collect();
-    let config = named(cluster.nodes().iter().map(|node| (node.name(), node.url())));
+    let config = small(named(cluster.nodes().iter().map(|node| (node.name(), node.url()))));
     heard.debug("Config", &config);
     heard.hear("Config as JSON", serde_json::to_string(&config).unwrap());
 
@@ -159,7 +169,11 @@ async fn no_password_no_bound_value_and_no_url_is_shown_anywhere() {
     let conn = Conn::establish(&urls[0]).await.unwrap();
     heard.debug("Conn", &conn);
     let wrong = urls[0].replace(PASSWORD, "another0Sentinel0Password");
-    for (what, url) in [("wrong password", wrong), ("bad parameter", format!("{}?nonsense={PASSWORD}", urls[0])), ("many hosts", urls[0].replace("@", "@other:1,"))] {
+    for (what, url) in [
+        ("wrong password", wrong),
+        ("bad parameter", format!("{}?nonsense={PASSWORD}", urls[0])),
+        ("many hosts", urls[0].replace("@", "@other:1,")),
+    ] {
         heard.error(&format!("establish: {what}"), &Conn::establish(&url).await.map(drop).unwrap_err());
         heard.error(&format!("connect: {what}"), &Db::connect(Config::for_urls([url])).await.map(drop).unwrap_err());
     }
@@ -201,7 +215,7 @@ async fn a_lost_commit_tells_no_value() {
     let cluster = prepared(Cluster::builder().replicas(0).redis(false).proxied(true).password(PASSWORD)).await;
     cluster.primary().execute("CREATE TABLE names (name text PRIMARY KEY)").await.unwrap();
     let urls = [cluster.primary().url()];
-    let db = connect(named([("primary", urls[0].clone())])).await;
+    let db = connect(small(named([("primary", urls[0].clone())]))).await;
     let proxy = cluster.primary().proxy().unwrap();
     let write = db.write(&WRITE, async |conn| {
         diesel::insert_into(names::table).values(names::name.eq(VALUE)).execute(conn).await?;

@@ -55,10 +55,7 @@ impl FaultKind {
     pub const fn may_succeed_elsewhere(self) -> bool {
         matches!(
             self,
-            FaultKind::RecoveryConflict
-                | FaultKind::Resources
-                | FaultKind::ServerStopping
-                | FaultKind::ConnectionLost
+            FaultKind::RecoveryConflict | FaultKind::Resources | FaultKind::ServerStopping | FaultKind::ConnectionLost
         )
     }
 
@@ -71,11 +68,7 @@ impl FaultKind {
 impl Fault {
     /// A lost connection.
     pub fn lost(message: impl Into<String>) -> Self {
-        Fault {
-            kind: FaultKind::ConnectionLost,
-            sqlstate: None,
-            message: message.into(),
-        }
+        Fault { kind: FaultKind::ConnectionLost, sqlstate: None, message: message.into() }
     }
 }
 

@@ -55,11 +55,7 @@ pub struct ConnectError {
 impl ConnectError {
     /// An error without a SQLSTATE.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        ConnectError {
-            reason,
-            message: message.into(),
-            sqlstate: None,
-        }
+        ConnectError { reason, message: message.into(), sqlstate: None }
     }
 }
 

@@ -24,11 +24,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config {
-            probe_interval: Duration::from_secs(1),
-            probe_timeout: Duration::from_secs(1),
-            probe_misses: 2,
-        }
+        Config { probe_interval: Duration::from_secs(1), probe_timeout: Duration::from_secs(1), probe_misses: 2 }
     }
 }
 
@@ -37,10 +33,16 @@ impl Config {
     pub fn problems(&self) -> Vec<String> {
         let mut found = Vec::new();
         if self.probe_interval < Duration::from_millis(50) {
-            found.push(format!("cluster.probe_interval = {:?}: write at least \"50ms\", \"1s\" is usual", self.probe_interval));
+            found.push(format!(
+                "cluster.probe_interval = {:?}: write at least \"50ms\", \"1s\" is usual",
+                self.probe_interval
+            ));
         }
         if self.probe_interval > Duration::from_secs(10) {
-            found.push(format!("cluster.probe_interval = {:?}: write at most \"10s\", or a dead node goes unnoticed for too long", self.probe_interval));
+            found.push(format!(
+                "cluster.probe_interval = {:?}: write at most \"10s\", or a dead node goes unnoticed for too long",
+                self.probe_interval
+            ));
         }
         if self.probe_timeout.is_zero() {
             found.push("cluster.probe_timeout = \"0s\": write a time above zero, such as \"1s\"".into());

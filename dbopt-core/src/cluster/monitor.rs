@@ -45,10 +45,7 @@ struct Signals {
 impl Cluster {
     /// A cluster of which nothing is known yet.
     pub fn new(names: Vec<Arc<str>>, config: Config) -> Arc<Self> {
-        let mut memory = Memory {
-            words: vec![Word::None; names.len()],
-            ..Memory::default()
-        };
+        let mut memory = Memory { words: vec![Word::None; names.len()], ..Memory::default() };
         let unknown = memory.topology(&names, Instant::now(), Duration::ZERO);
         Arc::new(Cluster {
             signals: names.iter().map(|_| Signals::default()).collect(),
@@ -106,10 +103,7 @@ impl Cluster {
     pub fn visible(&self, topology: &Topology, node: usize) -> Option<Position> {
         let known = topology.nodes.get(node)?.position?;
         let lsn = self.signals[node].visible.load(Ordering::Relaxed).max(known.lsn.0);
-        Some(Position {
-            lsn: Lsn(lsn),
-            ..known
-        })
+        Some(Position { lsn: Lsn(lsn), ..known })
     }
 
     /// Notes whether a call that waited for the node to catch up saw it do so. After some that did not, nobody waits for a second: the
@@ -193,14 +187,7 @@ pub struct Watcher<B: Backend> {
 impl<B: Backend> Watcher<B> {
     /// Watches the node at place `node` of `cluster`.
     pub fn new(backend: Arc<B>, endpoint: Endpoint, node: usize, cluster: Arc<Cluster>) -> Self {
-        Watcher {
-            backend,
-            endpoint,
-            node,
-            cluster,
-            connection: None,
-            misses: 0,
-        }
+        Watcher { backend, endpoint, node, cluster, connection: None, misses: 0 }
     }
 
     /// Asks for ever; ends when the future is dropped.
@@ -253,11 +240,8 @@ impl<B: Backend> Watcher<B> {
             }
             self.connection = None;
         }
-        let mut fresh = self
-            .backend
-            .connect(&self.endpoint, Purpose::Probe)
-            .await
-            .map_err(|e| (e.reason, e.message))?;
+        let mut fresh =
+            self.backend.connect(&self.endpoint, Purpose::Probe).await.map_err(|e| (e.reason, e.message))?;
         let report = fresh.report().await.map_err(|f| (Reason::Other, f.message))?;
         self.connection = Some(fresh);
         Ok(report)

@@ -84,10 +84,8 @@ impl Memory {
         let candidates: Vec<usize> = (0..names.len()).filter(|&i| self.may_lead(i)).collect();
         let timeline = |i: usize| self.report(i).and_then(|r| r.timeline).unwrap_or(0);
         let highest = candidates.iter().map(|&i| timeline(i)).max().unwrap_or(0);
-        let leaders: Vec<usize> = candidates
-            .into_iter()
-            .filter(|&i| timeline(i) == highest && highest >= self.highest_timeline)
-            .collect();
+        let leaders: Vec<usize> =
+            candidates.into_iter().filter(|&i| timeline(i) == highest && highest >= self.highest_timeline).collect();
         let primary = match self.primary {
             Some(current) if leaders.contains(&current) => Some(current),
             _ => leaders.first().copied(),
@@ -100,16 +98,8 @@ impl Memory {
             self.epoch += 1;
             self.primary = primary;
         }
-        let nodes = names
-            .iter()
-            .enumerate()
-            .map(|(i, name)| self.view(i, name, primary, now, fresh))
-            .collect();
-        Topology {
-            epoch: self.epoch,
-            primary,
-            nodes,
-        }
+        let nodes = names.iter().enumerate().map(|(i, name)| self.view(i, name, primary, now, fresh)).collect();
+        Topology { epoch: self.epoch, primary, nodes }
     }
 
     fn report(&self, i: usize) -> Option<&NodeReport> {
@@ -124,7 +114,12 @@ impl Memory {
         if self.system_identifier.is_some() {
             return;
         }
-        let reports = || self.words.iter().filter_map(|w| match w { Word::Report(r) => Some(r), _ => None });
+        let reports = || {
+            self.words.iter().filter_map(|w| match w {
+                Word::Report(r) => Some(r),
+                _ => None,
+            })
+        };
         let primary = reports().find(|r| r.role == Role::Primary).map(|r| r.system_identifier);
         let commonest = || {
             reports()
@@ -159,10 +154,7 @@ impl Memory {
             _ => return view,
         };
         view.role = Some(report.role);
-        view.position = report.timeline.map(|timeline| Position {
-            timeline,
-            lsn: report.lsn,
-        });
+        view.position = report.timeline.map(|timeline| Position { timeline, lsn: report.lsn });
         let (state, cause) = if Some(report.system_identifier) != self.system_identifier {
             (NodeState::Foreign, Some("it belongs to another cluster: its system identifier differs".to_owned()))
         } else if report.role == Role::Primary && primary != Some(i) {
@@ -179,11 +171,7 @@ impl Memory {
         };
         view.state = state;
         view.cause = cause;
-        view.lag = if primary == Some(i) {
-            Lag::Known(Duration::ZERO)
-        } else {
-            self.ring.lag(now, report.lsn, fresh)
-        };
+        view.lag = if primary == Some(i) { Lag::Known(Duration::ZERO) } else { self.ring.lag(now, report.lsn, fresh) };
         view
     }
 }

@@ -105,10 +105,7 @@ pub struct Calls {
 impl Calls {
     /// Counters for a cluster of so many nodes.
     pub fn new(nodes: usize) -> Self {
-        Calls {
-            nodes,
-            ..Calls::default()
-        }
+        Calls { nodes, ..Calls::default() }
     }
 
     /// The counters of `op`.

@@ -110,12 +110,8 @@ impl Scrape {
                 ConstCounter::new(n).encode(errors.encode_family(&labels)?)?;
             }
         }
-        let mut refused = encoder.encode_descriptor(
-            "dbopt_calls_refused",
-            "Calls that no node took",
-            None,
-            MetricType::Counter,
-        )?;
+        let mut refused =
+            encoder.encode_descriptor("dbopt_calls_refused", "Calls that no node took", None, MetricType::Counter)?;
         for (method, n, _) in &self.refused {
             ConstCounter::new(*n).encode(refused.encode_family(&[("method", *method)])?)?;
         }
@@ -133,12 +129,20 @@ impl Scrape {
 
     fn encode_nodes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let nodes = &self.gauges.nodes;
-        gauge(encoder, "dbopt_node_up", "Whether calls are sent to the node", None, nodes.iter().map(|n| {
-            ([("node", n.node.clone())], f64::from(u8::from(n.up)))
-        }))?;
-        gauge(encoder, "dbopt_node_primary", "Whether the node is the primary", None, nodes.iter().map(|n| {
-            ([("node", n.node.clone())], f64::from(u8::from(n.primary)))
-        }))?;
+        gauge(
+            encoder,
+            "dbopt_node_up",
+            "Whether calls are sent to the node",
+            None,
+            nodes.iter().map(|n| ([("node", n.node.clone())], f64::from(u8::from(n.up)))),
+        )?;
+        gauge(
+            encoder,
+            "dbopt_node_primary",
+            "Whether the node is the primary",
+            None,
+            nodes.iter().map(|n| ([("node", n.node.clone())], f64::from(u8::from(n.primary)))),
+        )?;
         let known = nodes.iter().filter_map(|n| Some(([("node", n.node.clone())], n.lag_seconds?)));
         gauge(
             encoder,
@@ -158,9 +162,11 @@ impl Scrape {
             ("dbopt_pool_connections_max", "Connections that may be open", |p| p.max),
         ];
         for (name, help, read) in figures {
-            let rows = self.gauges.pools.iter().map(|p| {
-                ([("node", p.node.clone()), ("lane", p.lane.to_owned())], read(p) as f64)
-            });
+            let rows = self
+                .gauges
+                .pools
+                .iter()
+                .map(|p| ([("node", p.node.clone()), ("lane", p.lane.to_owned())], read(p) as f64));
             gauge(encoder, name, help, None, rows)?;
         }
         Ok(())
@@ -210,7 +216,9 @@ mod tests {
         series.series(0, Lane::Read).record(Outcome::Ok, Duration::from_millis(3));
         series.series(0, Lane::Read).record(Outcome::InfrastructureError, Duration::from_secs(60));
         let text = openmetrics(&calls, &["db1".into()], Gauges::default()).unwrap();
-        let line = |start: &str| text.lines().find(|l| l.starts_with(start)).unwrap_or_else(|| panic!("{start} in {text}")).to_owned();
+        let line = |start: &str| {
+            text.lines().find(|l| l.starts_with(start)).unwrap_or_else(|| panic!("{start} in {text}")).to_owned()
+        };
         let labels = r#"method="Shown::call",node="db1",lane="read""#;
         assert!(line(&format!("dbopt_call_duration_seconds_bucket{{le=\"0.005\",{labels}}}")).ends_with(" 1"));
         assert!(line(&format!("dbopt_call_duration_seconds_bucket{{le=\"+Inf\",{labels}}}")).ends_with(" 2"));

@@ -6,4 +6,4 @@ mod histogram;
 
 pub use calls::{CallCounts, Calls, MethodCalls, Outcome, Series};
 pub use exposition::{Gauges, NodeGauges, PoolGauges, openmetrics};
-pub use histogram::{Histogram, HistogramCounts, BOUNDS};
+pub use histogram::{BOUNDS, Histogram, HistogramCounts};

@@ -22,10 +22,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config {
-            max_lag: Duration::from_secs(5),
-            own_write_wait: Duration::from_millis(50),
-        }
+        Config { max_lag: Duration::from_secs(5), own_write_wait: Duration::from_millis(50) }
     }
 }
 

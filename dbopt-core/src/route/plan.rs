@@ -38,10 +38,7 @@ impl Plan {
     /// How many targets a plan holds; a cluster's further replicas are reached by later calls' turns.
     pub const CAPACITY: usize = 8;
 
-    const EMPTY: Plan = Plan {
-        targets: [None; Plan::CAPACITY],
-        len: 0,
-    };
+    const EMPTY: Plan = Plan { targets: [None; Plan::CAPACITY], len: 0 };
 
     /// The targets, best first.
     pub fn targets(&self) -> impl Iterator<Item = Target> + '_ {
@@ -90,20 +87,10 @@ pub trait Signs {
 /// `turn` (round robin); those that already show the caller's own writes come first, then one that may after
 /// a short wait; then the primary's read lane; last, in case that refuses too, replicas that are suspect or cut off but not known to be
 /// too far behind.
-pub fn plan(
-    op: &Op,
-    topology: &Topology,
-    wishes: Wishes,
-    turn: usize,
-    signs: &impl Signs,
-) -> Plan {
+pub fn plan(op: &Op, topology: &Topology, wishes: Wishes, turn: usize, signs: &impl Signs) -> Plan {
     let mut plan = Plan::EMPTY;
     let lane = op.lane();
-    let on = |node, freshness| Target {
-        node,
-        lane,
-        freshness,
-    };
+    let on = |node, freshness| Target { node, lane, freshness };
     if lane != Lane::Read || op.intent() == Intent::Write || op.wants_primary() || wishes.primary_only {
         if let Some(primary) = topology.primary {
             plan.push(on(primary, Freshness::Any), 0);
@@ -189,10 +176,7 @@ mod tests {
     };
 
     fn at(lsn: u64) -> Position {
-        Position {
-            timeline: 1,
-            lsn: Lsn(lsn),
-        }
+        Position { timeline: 1, lsn: Lsn(lsn) }
     }
 
     fn node(role: Role, lag_ms: u64, lsn: u64) -> NodeView {
@@ -210,11 +194,7 @@ mod tests {
     fn cluster(lags: [u64; 3]) -> Topology {
         let mut nodes = vec![node(Role::Primary, 0, 20_000)];
         nodes.extend(lags.iter().map(|&ms| node(Role::Replica, ms, 20_000 - ms)));
-        Topology {
-            epoch: 1,
-            primary: Some(0),
-            nodes,
-        }
+        Topology { epoch: 1, primary: Some(0), nodes }
     }
 
     struct Seen<'a> {

@@ -96,10 +96,7 @@ impl<'a, B: Backend> Call<'a, B> {
     async fn find_connection(&mut self) -> Result<Lease<B>, Error> {
         let method = self.op.name();
         if let Some(outer) = context::holder() {
-            return Err(Error::NestedCall {
-                inner: method,
-                outer: outer.name(),
-            });
+            return Err(Error::NestedCall { inner: method, outer: outer.name() });
         }
         if self.runtime.is_closing() {
             return Err(Error::ShuttingDown { method });
@@ -168,10 +165,8 @@ impl<'a, B: Backend> Call<'a, B> {
         let pool = self.runtime.pool(target.node, target.lane);
         // A pooled connection may have died a moment ago: those that did are closed, and the next one is tried.
         loop {
-            let mut lease = pool
-                .acquire(self.op, self.deadline, !context::must_not_queue())
-                .await
-                .map_err(Refused::Here)?;
+            let mut lease =
+                pool.acquire(self.op, self.deadline, !context::must_not_queue()).await.map_err(Refused::Here)?;
             lease.begin_call(self.context.is_some());
             match timeout_at(self.deadline, self.prepare(&mut lease, target)).await {
                 Ok(Ok(true)) => return Ok(lease),
@@ -264,7 +259,11 @@ impl<'a, B: Backend> Call<'a, B> {
     ///
     /// # Cancel safety
     /// Not cancel safe for writes: dropped during COMMIT, it leaves the outcome unknown.
-    pub async fn finish<T, E: From<B::Error>>(&mut self, lease: Lease<B>, attempt: Attempt<Result<T, E>>) -> Option<Result<T, E>> {
+    pub async fn finish<T, E: From<B::Error>>(
+        &mut self,
+        lease: Lease<B>,
+        attempt: Attempt<Result<T, E>>,
+    ) -> Option<Result<T, E>> {
         match self.judge(lease, attempt).await {
             Verdict::Return(result, outcome) => {
                 self.record(outcome);
@@ -285,7 +284,11 @@ impl<'a, B: Backend> Call<'a, B> {
     ///
     /// # Cancel safety
     /// Not cancel safe: dropped during COMMIT, it leaves the outcome unknown.
-    pub async fn finish_once<T, E: From<B::Error>>(&mut self, lease: Lease<B>, attempt: Attempt<Result<T, E>>) -> Result<T, E> {
+    pub async fn finish_once<T, E: From<B::Error>>(
+        &mut self,
+        lease: Lease<B>,
+        attempt: Attempt<Result<T, E>>,
+    ) -> Result<T, E> {
         match self.judge(lease, attempt).await {
             Verdict::Return(result, outcome) => {
                 self.record(outcome);
@@ -296,7 +299,11 @@ impl<'a, B: Backend> Call<'a, B> {
         }
     }
 
-    async fn judge<T, E: From<B::Error>>(&mut self, mut lease: Lease<B>, attempt: Attempt<Result<T, E>>) -> Verdict<T, E> {
+    async fn judge<T, E: From<B::Error>>(
+        &mut self,
+        mut lease: Lease<B>,
+        attempt: Attempt<Result<T, E>>,
+    ) -> Verdict<T, E> {
         let refuse = |error: Error| Verdict::Return(Err(E::from(error.into())), Outcome::InfrastructureError);
         match attempt {
             Attempt::Done(Ok(value)) => match self.commit(&mut lease).await {
@@ -309,10 +316,7 @@ impl<'a, B: Backend> Call<'a, B> {
                 if let (Some(fault), Intent::Read) = (&fault, self.op.intent())
                     && fault.kind == FaultKind::ReadOnly
                 {
-                    return refuse(Error::WroteInRead {
-                        method: self.op.name(),
-                        message: fault.message.clone(),
-                    });
+                    return refuse(Error::WroteInRead { method: self.op.name(), message: fault.message.clone() });
                 }
                 self.roll_back(&mut lease).await;
                 if kind.is_some_and(FaultKind::suspects_node) {
@@ -356,9 +360,7 @@ impl<'a, B: Backend> Call<'a, B> {
             match timeout_at(self.deadline, lease.commit()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(fault)) if fault.kind == FaultKind::RolledBack => {
-                    return Err(Error::RolledBack {
-                        method: self.op.name(),
-                    });
+                    return Err(Error::RolledBack { method: self.op.name() });
                 }
                 Ok(Err(fault)) if fault.kind.suspects_node() => {
                     self.suspect();
@@ -432,10 +434,7 @@ impl<'a, B: Backend> Call<'a, B> {
                 });
             }
         }
-        Error::Unavailable {
-            method: self.op.name(),
-            refusals,
-        }
+        Error::Unavailable { method: self.op.name(), refusals }
     }
 
     /// The node died under a write: inside a transaction nothing was committed, otherwise nobody knows.
@@ -446,7 +445,11 @@ impl<'a, B: Backend> Call<'a, B> {
             }
             Some(target) => Error::Unavailable {
                 method: self.op.name(),
-                refusals: vec![self.refusal(target, Reason::NotReady, "the node stopped answering; nothing was committed")],
+                refusals: vec![self.refusal(
+                    target,
+                    Reason::NotReady,
+                    "the node stopped answering; nothing was committed",
+                )],
             },
             None => self.nobody(),
         }

@@ -25,7 +25,7 @@ use crate::cluster::{Cluster, NodeState, Watcher};
 use crate::error::{ConfigError, Error, Reason, Refusal};
 use crate::observe::Calls;
 use crate::op::{Intent, Lane, Op};
-use crate::pool::{Budget, Demand, Lease, Pool, share_out};
+use crate::pool::{Budget, Demand, Pool, share_out};
 use tasks::Tasks;
 
 static CONNECT: Op = Op::new("Db::connect", Intent::Read);
@@ -76,7 +76,8 @@ impl<B: Backend> Runtime<B> {
         let pools = endpoints
             .iter()
             .map(|endpoint| {
-                Lane::ALL.map(|lane| Pool::new(backend.clone(), endpoint.clone(), lane, budget.clone(), pool_config.clone()))
+                Lane::ALL
+                    .map(|lane| Pool::new(backend.clone(), endpoint.clone(), lane, budget.clone(), pool_config.clone()))
             })
             .collect();
         Arc::new(Runtime {
@@ -107,10 +108,7 @@ impl<B: Backend> Runtime<B> {
                 retry_after: None,
             })
             .collect();
-        Err(Error::Unavailable {
-            method: CONNECT.name(),
-            refusals,
-        })
+        Err(Error::Unavailable { method: CONNECT.name(), refusals })
     }
 
     /// Opens every pool's minimum. A pool that cannot is reported and goes on trying: the application may start without it.
@@ -215,11 +213,6 @@ impl<B: Backend> Drop for Runtime<B> {
     }
 }
 
-/// A connection lent to a call, as generated code passes it around.
-pub type CallLease<B> = Lease<B>;
-
 pub(crate) fn config_error(problem: impl Into<String>) -> ConfigError {
-    ConfigError {
-        problems: vec![problem.into()],
-    }
+    ConfigError { problems: vec![problem.into()] }
 }

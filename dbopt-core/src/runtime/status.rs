@@ -157,11 +157,7 @@ impl<B: Backend> Runtime<B> {
                     lag_seconds: n.lag_seconds,
                 })
                 .collect(),
-            pools: status
-                .nodes
-                .iter()
-                .flat_map(|n| n.pools.iter().map(move |p| pool_gauges(&n.name, p)))
-                .collect(),
+            pools: status.nodes.iter().flat_map(|n| n.pools.iter().map(move |p| pool_gauges(&n.name, p))).collect(),
         };
         openmetrics(&self.calls, &names, gauges).unwrap_or_default()
     }

@@ -78,7 +78,9 @@ impl<B: Backend> Runtime<B> {
         let limit = self.config.pool.utilisation_warning;
         if !was_crowded && share > limit {
             tracing::warn!(
-                in_use, max = self.budget.max(), utilisation = format!("{:.0} %", share * 100.0),
+                in_use,
+                max = self.budget.max(),
+                utilisation = format!("{:.0} %", share * 100.0),
                 "the connection pool is nearly exhausted: raise pool.max, or look for slow statements"
             );
             return true;

@@ -39,6 +39,8 @@ where
 
 static TRANSACTION: Op = Op::new("Db::transaction", Intent::Write);
 
+// Written as functions that return futures: only so can the signature promise that they are `Send`.
+#[allow(clippy::manual_async_fn)]
 impl<B: Backend> Runtime<B> {
     /// Runs `body` in one transaction on the primary: committed when it returns Ok, rolled back when it returns an error.
     ///
@@ -66,7 +68,11 @@ impl<B: Backend> Runtime<B> {
     ///
     /// # Cancel safety
     /// As for [`Runtime::transaction`].
-    pub fn write<'a, T, E, F>(self: &'a Arc<Self>, op: &'static Op, body: F) -> impl Future<Output = Result<T, E>> + Send + 'a
+    pub fn write<'a, T, E, F>(
+        self: &'a Arc<Self>,
+        op: &'static Op,
+        body: F,
+    ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
         for<'c> F: AsyncFnOnce(&'c mut B::Connection) -> Result<T, E>
             + AsyncFnOnceRef<&'c mut B::Connection, Result<T, E>, Fut: Send>
@@ -91,7 +97,11 @@ impl<B: Backend> Runtime<B> {
     ///
     /// # Cancel safety
     /// Dropping the future cancels what is running on the server.
-    pub fn read<'a, T, E, F>(self: &'a Arc<Self>, op: &'static Op, body: F) -> impl Future<Output = Result<T, E>> + Send + 'a
+    pub fn read<'a, T, E, F>(
+        self: &'a Arc<Self>,
+        op: &'static Op,
+        body: F,
+    ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
         for<'c> F: AsyncFn(&'c mut B::Connection) -> Result<T, E>
             + AsyncFnRef<&'c mut B::Connection, Result<T, E>, Fut: Send>

@@ -25,10 +25,7 @@ impl Counts {
 
     /// The hook that counts, and passes every event on to `next`.
     pub(super) fn instrumentation(self: &Arc<Self>, next: Option<Box<dyn Instrumentation>>) -> Counting {
-        Counting {
-            counts: self.clone(),
-            next,
-        }
+        Counting { counts: self.clone(), next }
     }
 }
 

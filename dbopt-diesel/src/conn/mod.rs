@@ -19,8 +19,8 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AsQuery, IntoUpdateTarget, QueryFragment, QueryId};
 use diesel_async::{
-    AnsiTransactionManager, AsyncConnection, AsyncConnectionCore, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
-    UpdateAndFetchResults,
+    AnsiTransactionManager, AsyncConnection, AsyncConnectionCore, AsyncPgConnection, RunQueryDsl,
+    SimpleAsyncConnection, UpdateAndFetchResults,
 };
 use futures_util::future::{BoxFuture, join};
 
@@ -126,10 +126,7 @@ impl Conn {
         .await;
         committed?;
         self.committed_at = match (end, self.timeline) {
-            (Ok(end), Some(timeline)) => Some(Position {
-                timeline,
-                lsn: Lsn(end.0),
-            }),
+            (Ok(end), Some(timeline)) => Some(Position { timeline, lsn: Lsn(end.0) }),
             _ => None,
         };
         Ok(())
@@ -222,7 +219,12 @@ impl AsyncConnection for Conn {
 impl<Changes, Output, Target, Values> UpdateAndFetchResults<Changes, Output> for Conn
 where
     Output: Send + 'static,
-    Changes: Copy + Identifiable + AsChangeset<Target = Target, Changeset = Values> + HasTable<Table = Target> + IntoUpdateTarget + Send,
+    Changes: Copy
+        + Identifiable
+        + AsChangeset<Target = Target, Changeset = Values>
+        + HasTable<Table = Target>
+        + IntoUpdateTarget
+        + Send,
     Target: Table,
     AsyncPgConnection: UpdateAndFetchResults<Changes, Output>,
 {

@@ -17,7 +17,10 @@ pub(super) struct Pending {
 }
 
 enum Sent {
-    Parse { name: Vec<u8>, run: Run },
+    Parse {
+        name: Vec<u8>,
+        run: Run,
+    },
     Execute(Run),
     /// A simple query may hold several statements and ends with ReadyForQuery only.
     Simple(Run),

@@ -207,10 +207,7 @@ impl Conn {
 
     fn at(&self, lsn: PgLsn) -> Result<Position, Fault> {
         match self.timeline {
-            Some(timeline) => Ok(Position {
-                timeline,
-                lsn: Lsn(lsn.0),
-            }),
+            Some(timeline) => Ok(Position { timeline, lsn: Lsn(lsn.0) }),
             None => Err(Fault {
                 kind: FaultKind::Application,
                 sqlstate: None,

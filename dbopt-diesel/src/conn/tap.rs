@@ -21,17 +21,13 @@ pub(crate) struct Tap<S> {
 
 impl<S> Tap<S> {
     pub(crate) fn new(stream: S, wire: Arc<Wire>) -> Self {
-        Tap {
-            stream,
-            wire,
-            from_server: Frames::default(),
-            from_client: Frames::default(),
-        }
+        Tap { stream, wire, from_server: Frames::default(), from_client: Frames::default() }
     }
 
     fn sent(&mut self, bytes: &[u8]) {
         let wire = &self.wire;
-        let read = self.from_client.feed(bytes, |kind| wire.wanted_from_client(kind), |kind, body| wire.sent(kind, body));
+        let read =
+            self.from_client.feed(bytes, |kind| wire.wanted_from_client(kind), |kind, body| wire.sent(kind, body));
         if read.is_err() {
             wire.close(Some(&"what was sent is not the PostgreSQL protocol"));
         }
@@ -76,7 +72,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tap<S> {
         Poll::Ready(result)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let result = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices));
         match &result {
             Ok(written) if self.wire.is_active() => {

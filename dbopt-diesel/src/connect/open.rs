@@ -8,8 +8,8 @@ use dbopt_core::backend::{ConnectError, Role};
 use dbopt_core::error::{Reason, SqlState};
 use diesel_async::AsyncPgConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio::task::AbortHandle;
+use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::tls::NoTls;
 use tokio_postgres::{AsyncMessage, Client, Connection, SimpleQueryMessage};
 
@@ -56,18 +56,12 @@ pub(crate) async fn open(opening: Opening) -> Result<Conn, ConnectError> {
         Negotiated::Tls(socket, connector) => {
             // The server has agreed already, so the handshake follows at once.
             login.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
-            let tapped = Tapped {
-                connector,
-                wire: wire.clone(),
-            };
+            let tapped = Tapped { connector, wire: wire.clone() };
             let connected = login.connect_raw(socket, tapped).await.map_err(|e| explain(&e, address))?;
             drive(connected, wire.clone())
         }
     };
-    let canceller = Arc::new(Canceller {
-        address: address.clone(),
-        token: client.cancel_token(),
-    });
+    let canceller = Arc::new(Canceller { address: address.clone(), token: client.cancel_token() });
     let driver = Driver::new(task, wire.clone(), canceller.clone());
     let report = ask(&client, address).await?;
     wire.start(report.role == Role::Replica);
@@ -80,14 +74,7 @@ pub(crate) async fn open(opening: Opening) -> Result<Conn, ConnectError> {
     let pg = AsyncPgConnection::try_from(client).await.map_err(|e| {
         ConnectError::new(Reason::Other, format!("{}: the session cannot be set up: {e}", address.name()))
     })?;
-    Ok(Conn::new(Parts {
-        pg,
-        wire,
-        canceller,
-        driver,
-        timeline: report.timeline,
-        read_only: opening.read_only,
-    }))
+    Ok(Conn::new(Parts { pg, wire, canceller, driver, timeline: report.timeline, read_only: opening.read_only }))
 }
 
 /// Starts the task that moves the connection's bytes.
@@ -101,7 +88,11 @@ where
             match poll_fn(|cx| connection.poll_message(cx)).await {
                 // Without its text, which may quote data.
                 Some(Ok(AsyncMessage::Notice(notice))) => {
-                    tracing::debug!(severity = notice.severity(), code = notice.code().code(), "a notice of the server");
+                    tracing::debug!(
+                        severity = notice.severity(),
+                        code = notice.code().code(),
+                        "a notice of the server"
+                    );
                 }
                 Some(Ok(_)) => {}
                 Some(Err(e)) => break Some(e),
@@ -133,7 +124,9 @@ pub(super) fn explain(error: &tokio_postgres::Error, address: &Address) -> Conne
     };
     let code = db.code().code();
     let (reason, remedy) = match code {
-        "28P01" | "28000" => (Reason::Authentication, "check the user and password in the URL, and pg_hba.conf on the server"),
+        "28P01" | "28000" => {
+            (Reason::Authentication, "check the user and password in the URL, and pg_hba.conf on the server")
+        }
         "3D000" => (Reason::UnknownDatabase, "check the database name in the URL, or create it"),
         "53300" => (Reason::ServerFull, "lower pool.max of the instances, or raise max_connections on the server"),
         "57P03" => (Reason::NotReady, "it is tried again"),
@@ -154,7 +147,9 @@ fn without_code(error: &tokio_postgres::Error, place: &str) -> ConnectError {
     if what.contains("TLS") {
         return ConnectError::new(
             Reason::Tls,
-            format!("{place}: TLS failed: {cause}; check sslmode and sslrootcert in the URL, and the server's certificate"),
+            format!(
+                "{place}: TLS failed: {cause}; check sslmode and sslrootcert in the URL, and the server's certificate"
+            ),
         );
     }
     if what.contains("invalid configuration") || what.contains("authentication") {

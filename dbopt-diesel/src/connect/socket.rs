@@ -48,21 +48,24 @@ impl Socket {
         let place = address.name();
         let found: Vec<_> = tokio::net::lookup_host((host, address.port))
             .await
-            .map_err(|e| ConnectError::new(Reason::UnknownHost, format!("{place}: {e}; check the host name in the URL")))?
+            .map_err(|e| {
+                ConnectError::new(Reason::UnknownHost, format!("{place}: {e}; check the host name in the URL"))
+            })?
             .collect();
         let mut last = ConnectError::new(Reason::UnknownHost, format!("{place}: the host name has no address"));
         for one in found {
             match TcpStream::connect(one).await {
                 Ok(stream) => {
-                    configure(&stream, address)
-                        .map_err(|e| ConnectError::new(Reason::Other, format!("{place}: cannot set up the socket: {e}")))?;
+                    configure(&stream, address).map_err(|e| {
+                        ConnectError::new(Reason::Other, format!("{place}: cannot set up the socket: {e}"))
+                    })?;
                     return Ok(Socket::Tcp(stream));
                 }
                 Err(e) => {
                     let reason = match e.kind() {
-                        io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-                            Reason::ConnectTimeout
-                        }
+                        io::ErrorKind::TimedOut
+                        | io::ErrorKind::HostUnreachable
+                        | io::ErrorKind::NetworkUnreachable => Reason::ConnectTimeout,
                         _ => Reason::Refused,
                     };
                     last = ConnectError::new(reason, format!("{place}: {e}; is the server running there?"));
@@ -107,7 +110,11 @@ impl AsyncWrite for Socket {
         forward!(self, stream => Pin::new(stream).poll_write(cx, bytes))
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         forward!(self, stream => Pin::new(stream).poll_write_vectored(cx, slices))
     }
 

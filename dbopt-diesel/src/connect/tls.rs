@@ -10,7 +10,9 @@ use dbopt_core::error::Reason;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
+};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -48,13 +50,16 @@ pub(super) async fn negotiate(mut socket: Socket, address: &Address) -> Result<N
     match (socket.read_u8().await.map_err(lost)?, wanted) {
         (b'S', _) => {
             let config = client_config(address)?;
-            let connector = MakeTlsConnect::<Socket>::make_tls_connect(&mut MakeRustlsConnect::new(config), &host_name(address));
+            let connector =
+                MakeTlsConnect::<Socket>::make_tls_connect(&mut MakeRustlsConnect::new(config), &host_name(address));
             Ok(Negotiated::Tls(socket, connector.map_err(|e| failed(address, &e))?))
         }
         (b'N', Encryption::Prefer) => Ok(Negotiated::Plain(socket)),
         (b'N', _) => Err(ConnectError::new(
             Reason::Tls,
-            format!("{place}: the server does not offer TLS, but the URL demands it; turn `ssl` on there, or write sslmode=prefer"),
+            format!(
+                "{place}: the server does not offer TLS, but the URL demands it; turn `ssl` on there, or write sslmode=prefer"
+            ),
         )),
         // A server that cannot start a process for the session says so at once, in words.
         (b'E', _) => Err(ConnectError::new(
@@ -103,7 +108,8 @@ fn roots(address: &Address) -> Result<RootCertStore, ConnectError> {
     let mut roots = RootCertStore::empty();
     match &address.root_certificate {
         Some(path) => {
-            let unreadable = |why: &dyn std::fmt::Display| failed(address, &format!("sslrootcert {}: {why}", path.display()));
+            let unreadable =
+                |why: &dyn std::fmt::Display| failed(address, &format!("sslrootcert {}: {why}", path.display()));
             for certificate in CertificateDer::pem_file_iter(path).map_err(|e| unreadable(&e))? {
                 let certificate = certificate.map_err(|e| unreadable(&e))?;
                 roots.add(certificate).map_err(|e| unreadable(&e))?;
@@ -152,11 +158,21 @@ impl ServerCertVerifier for Verifier {
         }
     }
 
-    fn verify_tls12_signature(&self, message: &[u8], certificate: &CertificateDer<'_>, signature: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, TlsError> {
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
         verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
-    fn verify_tls13_signature(&self, message: &[u8], certificate: &CertificateDer<'_>, signature: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, TlsError> {
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
         verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 

@@ -40,6 +40,7 @@ impl Address {
             return Err("write it as postgres://user:password@host:5432/database".into());
         }
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        check_user_and_password(base)?;
         let mut encryption = Encryption::Prefer;
         let mut root_certificate = None;
         let mut passed_on = Vec::new();
@@ -49,6 +50,12 @@ impl Address {
                 // libpq's word for the authorities that the system trusts.
                 ("sslrootcert", "system") => root_certificate = None,
                 ("sslrootcert", path) => root_certificate = Some(PathBuf::from(decoded(path)?)),
+                // An error would quote an unknown key: it must not be half a password.
+                (key, _) if !key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') => {
+                    return Err(
+                        "what follows the ? is not key=value; a ? in the password must be written as %3F".into()
+                    );
+                }
                 _ => passed_on.push(pair),
             }
         }
@@ -66,13 +73,7 @@ impl Address {
             return Err("it names no user: write it as postgres://user@host:5432/database".into());
         }
         login.ssl_mode(SslMode::Disable);
-        Ok(Address {
-            host,
-            port,
-            encryption,
-            root_certificate,
-            login,
-        })
+        Ok(Address { host, port, encryption, root_certificate, login })
     }
 
     /// The host and port, without anything secret.
@@ -95,11 +96,20 @@ impl FromStr for Encryption {
             "verify-ca" => Encryption::VerifyCa,
             "verify-full" => Encryption::VerifyFull,
             other => {
-                return Err(format!(
-                    "sslmode={other} is none of disable, prefer, require, verify-ca, verify-full"
-                ));
+                return Err(format!("sslmode={other} is none of disable, prefer, require, verify-ca, verify-full"));
             }
         })
+    }
+}
+
+/// Refuses what would make a part of the password look like the host, whose name is shown.
+fn check_user_and_password(base: &str) -> Result<(), String> {
+    let rest = base.split_once("://").map_or(base, |(_, rest)| rest);
+    let (authority, path) = rest.split_at(rest.find(['/', '#']).unwrap_or(rest.len()));
+    match authority.matches('@').count() {
+        0 if path.contains('@') => Err("a / or # in the user or password must be written as %2F or %23".into()),
+        0 | 1 => Ok(()),
+        _ => Err("an @ in the user or password must be written as %40".into()),
     }
 }
 
@@ -142,7 +152,9 @@ mod tests {
 
     #[test]
     fn libpq_modes_and_certificates_are_understood() {
-        let address = Address::parse("postgres://u:p@h:6000/d?sslmode=verify-full&sslrootcert=%2Fca.pem&application_name=x").unwrap();
+        let address =
+            Address::parse("postgres://u:p@h:6000/d?sslmode=verify-full&sslrootcert=%2Fca.pem&application_name=x")
+                .unwrap();
         assert_eq!(address.encryption, Encryption::VerifyFull);
         assert_eq!(address.root_certificate, Some("/ca.pem".into()));
         assert_eq!((address.port, address.login.get_application_name()), (6000, Some("x")));
@@ -160,7 +172,16 @@ mod tests {
 
     #[test]
     fn a_refusal_never_holds_the_password() {
-        for url in ["postgres://u:hunter2@h/d?nonsense=1", "postgres://u:hunter2@h:99999/d", "postgres://u:hunter2@a,b/d", "postgres://u:hunter2@h/d?sslmode=x"] {
+        for url in [
+            "postgres://u:hunter2@h/d?nonsense=1",
+            "postgres://u:hunter2@h:99999/d",
+            "postgres://u:hunter2@a,b/d",
+            "postgres://u:hunter2@h/d?sslmode=x",
+            "postgres://u:a@hunter2@h/d",
+            "postgres://u:a/hunter2@h/d",
+            "postgres://u:a?hunter2@h/d",
+            "postgres://u:a#hunter2@h/d",
+        ] {
             assert!(!refused(url).contains("hunter2"), "{url}");
         }
     }

@@ -137,9 +137,8 @@ fn explain(file: &str, text: &str, error: &toml::de::Error) -> String {
     // A line with a URL may hold a password: it is described, not shown.
     let shown = if shown.contains("://") { "a line with a URL" } else { shown };
     let unknown = error.message().strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
-    let hint = unknown.map_or(String::new(), |(wrong, rest)| {
-        nearest(wrong, rest.split('`').skip(1).step_by(2).map(str::to_owned))
-    });
+    let hint = unknown
+        .map_or(String::new(), |(wrong, rest)| nearest(wrong, rest.split('`').skip(1).step_by(2).map(str::to_owned)));
     let quote = if shown.is_empty() { String::new() } else { format!(" ({shown})") };
     format!("{place}{quote}: {}{hint}", error.message())
 }
@@ -226,7 +225,8 @@ mod tests {
 
     #[test]
     fn a_variable_wins_over_the_file() {
-        let variables = [("DBOPT_POOL_MAX".to_owned(), "33".to_owned()), ("DBOPT_POOL_IDLE_TIMEOUT".into(), "2m".into())];
+        let variables =
+            [("DBOPT_POOL_MAX".to_owned(), "33".to_owned()), ("DBOPT_POOL_IDLE_TIMEOUT".into(), "2m".into())];
         let config = Config::from_sources("f", &format!("{FILE}max = 20"), variables).unwrap();
         assert_eq!((config.pool.max, config.pool.idle_timeout), (33, Duration::from_secs(120)));
     }
@@ -272,7 +272,8 @@ mod tests {
     #[test]
     fn the_example_file_is_complete_and_right() {
         let text = include_str!("../../../../.env.example");
-        let pairs: Vec<(&str, &str)> = text.lines().filter(|l| !l.starts_with('#')).filter_map(|l| l.split_once('=')).collect();
+        let pairs: Vec<(&str, &str)> =
+            text.lines().filter(|l| !l.starts_with('#')).filter_map(|l| l.split_once('=')).collect();
         let named: Vec<&str> = pairs.iter().map(|(name, _)| *name).collect();
         let wanted: Vec<String> = keys().iter().map(|(key, _)| variable(key)).collect();
         for name in &wanted {

@@ -77,10 +77,7 @@ pub struct CallConfig {
 
 impl Default for CallConfig {
     fn default() -> Self {
-        CallConfig {
-            timeout: Duration::from_secs(30),
-            attempts: 3,
-        }
+        CallConfig { timeout: Duration::from_secs(30), attempts: 3 }
     }
 }
 
@@ -108,7 +105,10 @@ impl Config {
     }
 
     /// The servers to use, after a check of everything.
-    pub(crate) fn endpoints(&self, check_url: impl Fn(&str) -> Result<(), String>) -> Result<Vec<Endpoint>, ConfigError> {
+    pub(crate) fn endpoints(
+        &self,
+        check_url: impl Fn(&str) -> Result<(), String>,
+    ) -> Result<Vec<Endpoint>, ConfigError> {
         let nodes = self.named_nodes()?;
         let mut problems = self.problems();
         for node in &nodes {
@@ -121,10 +121,7 @@ impl Config {
         }
         Ok(nodes
             .into_iter()
-            .map(|node| Endpoint {
-                name: Arc::from(node.name),
-                url: Arc::from(node.url.expose()),
-            })
+            .map(|node| Endpoint { name: Arc::from(node.name), url: Arc::from(node.url.expose()) })
             .collect())
     }
 
@@ -156,10 +153,12 @@ impl Config {
             ));
         }
         let mut named = nodes.clone();
-        named.extend(std::iter::once(url).filter(|u| !u.is_empty()).chain(replicas).map(|url| Node {
-            name: host_and_port(url.expose()),
-            url: url.clone(),
-        }));
+        named.extend(
+            std::iter::once(url)
+                .filter(|u| !u.is_empty())
+                .chain(replicas)
+                .map(|url| Node { name: host_and_port(url.expose()), url: url.clone() }),
+        );
         for (i, node) in named.iter().enumerate() {
             if named[..i].iter().any(|other| other.name == node.name) {
                 return Err(super::config_error(format!(

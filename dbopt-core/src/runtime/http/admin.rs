@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use axum::Router;
 use serde_json::json;
 
 use crate::backend::Backend;
@@ -58,5 +58,11 @@ async fn ready<B: Backend>(State(runtime): State<Arc<Runtime<B>>>) -> Response {
     let writes = runtime.cluster().topology().primary.is_some();
     let reads = runtime.health() != Health::Down;
     let code = if reads && writes { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(json!({ "status": if reads && writes { "ready" } else { "not ready" }, "reads": reads, "writes": writes }))).into_response()
+    (
+        code,
+        Json(
+            json!({ "status": if reads && writes { "ready" } else { "not ready" }, "reads": reads, "writes": writes }),
+        ),
+    )
+        .into_response()
 }

@@ -23,10 +23,7 @@ pub struct ContextLayer {
 impl ContextLayer {
     /// A context per request, with the token in the header `dbopt-token` and callers without names.
     pub fn new() -> Self {
-        ContextLayer {
-            user_header: None,
-            token_header: Some(HeaderName::from_static("dbopt-token")),
-        }
+        ContextLayer { user_header: None, token_header: Some(HeaderName::from_static("dbopt-token")) }
     }
 
     /// Takes the caller's name from a request header.
@@ -82,10 +79,7 @@ impl<S> Layer<S> for ContextLayer {
     type Service = ContextService<S>;
 
     fn layer(&self, inner: S) -> ContextService<S> {
-        ContextService {
-            inner,
-            layer: self.clone(),
-        }
+        ContextService { inner, layer: self.clone() }
     }
 }
 
