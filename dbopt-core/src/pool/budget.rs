@@ -101,7 +101,7 @@ mod tests {
         assert!(budget.take(&b, 2).is_some());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn whoever_waits_for_room_misses_no_release() {
         let budget = Budget::new(1);
         let pool = Arc::default();
@@ -117,6 +117,6 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(!waiter.is_finished());
         drop(held);
-        waiter.await.unwrap();
+        tokio::time::timeout(std::time::Duration::from_secs(1), waiter).await.expect("it is woken").unwrap();
     }
 }

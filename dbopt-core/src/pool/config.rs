@@ -92,9 +92,9 @@ impl Config {
             ),
         );
         refuse(
-            !(0.05..=1.0).contains(&self.utilisation_warning),
+            !(0.2..=1.0).contains(&self.utilisation_warning),
             format!(
-                "pool.utilisation_warning = {}: write a share between 0.05 and 1.0, such as 0.8",
+                "pool.utilisation_warning = {}: write a share between 0.2 and 1.0, such as 0.8",
                 self.utilisation_warning
             ),
         );

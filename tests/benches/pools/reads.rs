@@ -1,7 +1,4 @@
 //! One row by primary key: an annotated method beside raw diesel-async on its usual pools, in alternating rounds.
-#![allow(missing_docs, unsafe_code, clippy::expect_used)]
-
-mod common;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,10 +9,7 @@ use diesel::prelude::*;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use common::{Counting, Round, round, spread};
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use crate::common::{self, Round, round, spread};
 
 const CONNECTIONS: u32 = 20;
 const KEY: i64 = 4711;
@@ -101,8 +95,7 @@ async fn on_deadpool(pool: &Deadpool) {
     drop(row);
 }
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() {
+pub(crate) async fn run_all() {
     let cluster = common::server().await;
     let url = cluster.primary().url();
     let db = Db::connect(common::config(&cluster, CONNECTIONS)).await.expect("the server is reachable");

@@ -10,7 +10,7 @@ use dbopt_diesel::dev::Cluster;
 use tokio::time::Instant;
 
 /// Counts allocations of the whole process.
-pub struct Counting;
+pub(crate) struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -30,29 +30,29 @@ unsafe impl GlobalAlloc for Counting {
 
 /// What one round of one contender gave.
 #[derive(Debug, Clone, Default)]
-pub struct Round {
+pub(crate) struct Round {
     /// Operations per second.
-    pub per_second: f64,
+    pub(crate) per_second: f64,
     /// CPU time of this process per operation, in microseconds.
-    pub cpu_us: f64,
+    pub(crate) cpu_us: f64,
     /// Allocations per operation.
-    pub allocations: f64,
+    pub(crate) allocations: f64,
     /// Every operation's time, sorted.
-    pub latencies: Vec<Duration>,
+    pub(crate) latencies: Vec<Duration>,
     /// Operations of the slowest task as a share of the mean.
-    pub slowest_task: f64,
+    pub(crate) slowest_task: f64,
 }
 
 impl Round {
     /// The time below which the share `q` of operations stayed.
-    pub fn quantile(&self, q: f64) -> Duration {
+    pub(crate) fn quantile(&self, q: f64) -> Duration {
         let i = ((self.latencies.len() as f64 * q) as usize).min(self.latencies.len().saturating_sub(1));
         self.latencies.get(i).copied().unwrap_or_default()
     }
 }
 
 /// Runs `operation` in `tasks` tasks for `length`.
-pub async fn round<O, F>(tasks: usize, length: Duration, operation: O) -> Round
+pub(crate) async fn round<O, F>(tasks: usize, length: Duration, operation: O) -> Round
 where
     O: Fn() -> F + Clone + Send + 'static,
     F: Future<Output = ()> + Send,
@@ -111,20 +111,20 @@ fn cpu_time() -> Duration {
 }
 
 /// The median of `values` with their least and greatest, as text.
-pub fn spread(mut values: Vec<f64>) -> (f64, String) {
+pub(crate) fn spread(mut values: Vec<f64>) -> (f64, String) {
     values.sort_by(f64::total_cmp);
     let median = values[values.len() / 2];
     (median, format!("{median:.3} [{:.3}-{:.3}]", values[0], values[values.len() - 1]))
 }
 
 /// How many rounds, and how long each: `BENCH_ROUNDS` and `BENCH_MILLIS` change them.
-pub fn rounds() -> (usize, Duration) {
+pub(crate) fn rounds() -> (usize, Duration) {
     let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
     (number("BENCH_ROUNDS", 9) as usize, Duration::from_millis(number("BENCH_MILLIS", 700)))
 }
 
 /// One server with the table that the benchmarks read.
-pub async fn server() -> Cluster {
+pub(crate) async fn server() -> Cluster {
     let cluster = Cluster::builder().replicas(0).redis(false).start().await.expect("a server");
     let rows = "CREATE TABLE rows (id bigint PRIMARY KEY, payload text NOT NULL); \
                 INSERT INTO rows SELECT i, repeat('x', 60) FROM generate_series(1, 10000) AS i; ANALYZE rows";
@@ -133,7 +133,7 @@ pub async fn server() -> Cluster {
 }
 
 /// Settings whose read lane on the only node holds exactly `connections`.
-pub fn config(cluster: &Cluster, connections: u32) -> Config {
+pub(crate) fn config(cluster: &Cluster, connections: u32) -> Config {
     let mut config = Config::for_urls([cluster.primary().url()]);
     config.pool.max = connections + 2;
     config.pool.min = connections;

@@ -1,7 +1,4 @@
 //! Acquire and release of a connection without using it: the pool beside plain bb8 and deadpool, in alternating rounds.
-#![allow(missing_docs, unsafe_code, clippy::expect_used)]
-
-mod common;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +11,7 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use tokio::time::Instant;
 
-use common::{Counting, spread};
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use crate::common::{self, spread};
 
 static OP: Op = Op::new("Bench::acquire", Intent::Read);
 const CONNECTIONS: u32 = 10;
@@ -82,8 +76,7 @@ async fn breathe(tasks: usize) {
     }
 }
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() {
+pub(crate) async fn run_all() {
     let cluster = common::server().await;
     let url = cluster.primary().url();
     let config = Config { acquire_timeout: Duration::from_secs(600), ..Config::default() };

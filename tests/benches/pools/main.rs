@@ -1,0 +1,21 @@
+//! The pool and an annotated read beside their peers: `cargo bench`, or `cargo bench -- acquire` and `cargo bench -- reads`.
+#![allow(missing_docs, unsafe_code, clippy::expect_used)]
+
+mod acquire;
+mod common;
+mod reads;
+
+#[global_allocator]
+static ALLOCATOR: common::Counting = common::Counting;
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|part| name.contains(part.as_str()));
+    if wanted("acquire") {
+        acquire::run_all().await;
+    }
+    if wanted("reads") {
+        reads::run_all().await;
+    }
+}
