@@ -161,6 +161,9 @@ impl Live {
     }
 }
 
+/// How long a user looks at an answer, on average.
+const MEAN_PAUSE_MS: u64 = 20;
+
 struct User<'a> {
     traffic: &'a Traffic,
     client: &'a Client,
@@ -184,9 +187,10 @@ impl User<'_> {
                 self.live.errors.fetch_add(1, Relaxed);
                 self.tally.errors += 1;
                 self.tally.sample(format!("{}: {error:#}", self.name));
-                // People do not retry a thousand times a second either.
-                tokio::time::sleep(Duration::from_millis(50)).await;
             }
+            // People look at what they got. Without a pause this would measure how many servers fit on two cores.
+            let pause = Duration::from_millis(self.random.u64(..2 * MEAN_PAUSE_MS));
+            tokio::time::sleep(pause).await;
         }
         self.tally
     }

@@ -135,6 +135,10 @@ async fn health_tells_what_can_be_served() {
     assert_eq!((&health["nodes"][1]["state"], &health["primary"]), (&"unreachable".into(), &"primary".into()));
     assert!(health["nodes"][1]["cause"].as_str().is_some_and(|cause| !cause.is_empty()), "{health}");
     cluster.primary().kill().await.unwrap();
+    // Its replica has nobody to stream from any more, and goes on serving reads.
+    let alone = || async { json(&db, "/health").await["nodes"][2]["state"] == "disconnected" };
+    until("replica-2 is on its own", Duration::from_secs(15), alone).await;
+    assert!(Things { db: db.clone() }.read_port().await.is_ok());
     becomes(&db, "degraded", [200, 200, 503]).await;
     let ready = json(&db, "/health/ready").await;
     assert_eq!((&ready["reads"], &ready["writes"]), (&true.into(), &false.into()));

@@ -14,7 +14,7 @@ pub struct Config {
     /// each small delay. Too high: users see old data.
     #[serde(with = "duration")]
     pub max_lag: Duration,
-    /// How long a read waits for a replica to replay its caller's own write before it goes to the primary. Default 50 ms. Too low:
+    /// How long a read waits for a replica to replay its caller's own write before it goes to the primary. Default 100 ms. Too low:
     /// the primary serves reads that a replica could serve a moment later. Too high: such reads take that long.
     #[serde(with = "duration")]
     pub own_write_wait: Duration,
@@ -22,7 +22,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { max_lag: Duration::from_secs(5), own_write_wait: Duration::from_millis(50) }
+        Config { max_lag: Duration::from_secs(5), own_write_wait: Duration::from_millis(100) }
     }
 }
 

@@ -217,19 +217,25 @@ impl<'a, B: Backend> Call<'a, B> {
     }
 
     async fn wait_until_visible(&self, lease: &mut Lease<B>, node: usize, wanted: Position) -> Result<bool, Fault> {
+        let cluster = &self.runtime.cluster;
         let give_up = Instant::now() + self.runtime.config.routing.own_write_wait;
+        // A busy replica should spend its time on replaying, not on answering this question: it is asked ever less often, and
+        // what it has answered to others counts.
+        let mut pause = Duration::from_millis(1);
         loop {
             let visible = lease.visible().await?;
-            self.runtime.cluster.shows(node, visible);
-            if visible.covers(wanted) {
-                self.runtime.cluster.waited_for(node, true);
+            cluster.shows(node, visible);
+            let known = cluster.visible(&cluster.topology(), node);
+            if visible.covers(wanted) || known.is_some_and(|known| known.covers(wanted)) {
+                cluster.waited_for(node, true);
                 return Ok(true);
             }
             if Instant::now() >= give_up {
-                self.runtime.cluster.waited_for(node, false);
+                cluster.waited_for(node, false);
                 return Ok(false);
             }
-            sleep(Duration::from_millis(1)).await;
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(10));
         }
     }
 
