@@ -17,7 +17,7 @@
 //!
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `http` | yes | the admin router (axum) and the tower layer that gives each request a [`Context`](context::Context) |
+//! | `http` | yes | the admin router (axum) and the tower layer that gives each request a [`Context`] |
 //! | `fake` | no | [`backend::fake`]: a cluster in memory, for tests of code that is generic over the backend |
 
 pub mod backend;
