@@ -109,24 +109,20 @@ impl Memory {
         }
     }
 
-    /// The cluster's identity is that of its first primary, or of most nodes while none is known.
+    /// The cluster's identity is that of most nodes, once every node has been heard or found silent; of equals, that of a primary, then
+    /// that of the node named first. Earlier it would be that of whoever answers first, and a stranger may be quick.
     fn adopt_identity(&mut self) {
-        if self.system_identifier.is_some() {
+        if self.system_identifier.is_some() || self.words.iter().any(|word| matches!(word, Word::None)) {
             return;
         }
-        let reports = || {
-            self.words.iter().filter_map(|w| match w {
-                Word::Report(r) => Some(r),
-                _ => None,
-            })
+        let reports = || (0..self.words.len()).filter_map(|i| self.report(i));
+        let standing = |report: &NodeReport| {
+            let kin = || reports().filter(|r| r.system_identifier == report.system_identifier);
+            (kin().count(), kin().any(|r| r.role == Role::Primary))
         };
-        let primary = reports().find(|r| r.role == Role::Primary).map(|r| r.system_identifier);
-        let commonest = || {
-            reports()
-                .map(|r| r.system_identifier)
-                .max_by_key(|id| reports().filter(|r| r.system_identifier == *id).count())
-        };
-        self.system_identifier = primary.or_else(commonest);
+        // The last of equals wins in `max_by_key`, so the first named comes last.
+        let chosen = reports().collect::<Vec<_>>().into_iter().rev().max_by_key(|report| standing(report));
+        self.system_identifier = chosen.map(|report| report.system_identifier);
     }
 
     fn may_lead(&self, i: usize) -> bool {
@@ -153,10 +149,16 @@ impl Memory {
             }
             _ => return view,
         };
+        if self.system_identifier.is_none() {
+            return view;
+        }
         view.role = Some(report.role);
         view.position = report.timeline.map(|timeline| Position { timeline, lsn: report.lsn });
         let (state, cause) = if Some(report.system_identifier) != self.system_identifier {
-            (NodeState::Foreign, Some("it belongs to another cluster: its system identifier differs".to_owned()))
+            (
+                NodeState::Foreign,
+                Some("it belongs to another cluster (its system identifier differs): remove its URL".to_owned()),
+            )
         } else if report.role == Role::Primary && primary != Some(i) {
             let cause = if report.read_only {
                 "a primary that is closed to writes (default_transaction_read_only)"
@@ -216,7 +218,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stale_primary_that_returns_alone_is_refused() {
         let mut memory = Memory::default();
-        look(&mut memory, vec![report(Role::Primary, 2, 100), Word::None]);
+        look(&mut memory, vec![report(Role::Primary, 2, 100), Word::Silent("dead".into())]);
         let later = look(&mut memory, vec![Word::Silent("dead".into()), report(Role::Primary, 1, 900)]);
         assert_eq!(later.primary, None);
         assert_eq!(later.nodes[1].state, NodeState::Fenced);
@@ -241,6 +243,19 @@ mod tests {
         let seen = look(&mut memory, vec![report(Role::Primary, 1, 1), stranger]);
         assert_eq!(seen.primary, Some(0));
         assert_eq!(seen.nodes[1].state, NodeState::Foreign);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_that_answers_first_does_not_become_the_cluster() {
+        let mut stranger = report(Role::Replica, 1, 1);
+        if let Word::Report(r) = &mut stranger {
+            r.system_identifier = 8;
+        }
+        let mut memory = Memory::default();
+        let early = look(&mut memory, vec![Word::None, stranger.clone()]);
+        assert_eq!(early.nodes[1].state, NodeState::Unknown);
+        let later = look(&mut memory, vec![report(Role::Primary, 1, 1), stranger]);
+        assert_eq!((later.primary, later.nodes[1].state), (Some(0), NodeState::Foreign));
     }
 
     #[tokio::test(start_paused = true)]

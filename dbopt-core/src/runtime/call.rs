@@ -440,6 +440,15 @@ impl<'a, B: Backend> Call<'a, B> {
                 });
             }
         }
+        if refusals.is_empty() && topology.primary.is_none() {
+            refusals.push(Refusal {
+                node: "every node".into(),
+                lane: self.op.lane(),
+                reason: Reason::NoPrimary,
+                detail: "none of the configured servers is a primary; add the primary's URL to [database]".into(),
+                retry_after: Some(self.runtime.config.cluster.probe_interval),
+            });
+        }
         Error::Unavailable { method: self.op.name(), refusals }
     }
 

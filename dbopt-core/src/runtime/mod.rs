@@ -94,7 +94,7 @@ impl<B: Backend> Runtime<B> {
 
     fn refuse_if_unreachable(&self) -> Result<(), Error> {
         let topology = self.cluster.topology();
-        if topology.nodes.iter().any(|n| n.state == NodeState::Healthy) {
+        if topology.nodes.iter().any(|n| matches!(n.state, NodeState::Healthy | NodeState::Disconnected)) {
             return Ok(());
         }
         let refusals = topology

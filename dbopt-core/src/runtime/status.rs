@@ -134,11 +134,14 @@ impl<B: Backend> Runtime<B> {
     /// Whether calls can be served, from what is known; no server is asked.
     pub fn health(&self) -> Health {
         let topology = self.cluster.topology();
-        let healthy = topology.nodes.iter().filter(|n| n.state == NodeState::Healthy).count();
-        match (healthy, topology.primary) {
-            (0, _) => Health::Down,
-            (n, Some(_)) if n == topology.nodes.len() => Health::Ok,
-            _ => Health::Degraded,
+        let count = |states: &[NodeState]| topology.nodes.iter().filter(|n| states.contains(&n.state)).count();
+        // A replica that is cut off from its primary still serves reads.
+        if count(&[NodeState::Healthy, NodeState::Disconnected]) == 0 {
+            Health::Down
+        } else if count(&[NodeState::Healthy]) == topology.nodes.len() && topology.primary.is_some() {
+            Health::Ok
+        } else {
+            Health::Degraded
         }
     }
 

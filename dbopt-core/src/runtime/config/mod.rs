@@ -171,12 +171,15 @@ impl Config {
     }
 }
 
-/// `host:port` of a URL, without anything secret.
+/// `host:port` of a URL, without anything secret; a text that is no URL is not quoted at all.
 fn host_and_port(url: &str) -> String {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    if host.is_empty() { "localhost".into() } else { host.into() }
+    let Some((_, rest)) = url.split_once("://") else { return "server".into() };
+    let before_query = rest.split('?').next().unwrap_or(rest);
+    let after_user = before_query.rsplit_once('@').map_or(before_query, |(_, host)| host);
+    match after_user.split('/').next() {
+        Some("") | None => "localhost".into(),
+        Some(host) => host.into(),
+    }
 }
 
 #[cfg(test)]
@@ -187,6 +190,8 @@ mod tests {
     fn names_come_from_host_and_port_and_never_hold_the_password() {
         assert_eq!(host_and_port("postgres://u:p@ss@db1:5433/x?sslmode=require"), "db1:5433");
         assert_eq!(host_and_port("postgres:///x"), "localhost");
+        assert_eq!(host_and_port("postgres://u:hunter2/x@h/d"), "h");
+        assert_eq!(host_and_port("host=h password=hunter2"), "server");
     }
 
     #[test]
