@@ -168,6 +168,9 @@ impl<'a, B: Backend> Call<'a, B> {
             let mut lease =
                 pool.acquire(self.op, self.deadline, !context::must_not_queue()).await.map_err(Refused::Here)?;
             lease.begin_call(self.context.is_some());
+            if self.is_ready_at_once(target) {
+                return Ok(lease);
+            }
             match timeout_at(self.deadline, self.prepare(&mut lease, target)).await {
                 Ok(Ok(true)) => return Ok(lease),
                 Ok(Ok(false)) => {
@@ -198,6 +201,11 @@ impl<'a, B: Backend> Call<'a, B> {
                 }
             }
         }
+    }
+
+    /// Whether a connection of the target's lane serves as it is: no server is asked and no timer set for the most usual call.
+    fn is_ready_at_once(&self, target: Target) -> bool {
+        target.lane != Lane::Critical && target.freshness == Freshness::Any && !self.op.in_transaction()
     }
 
     /// Makes a connection ready for the body; false when the node's data is too old for the caller.
@@ -278,7 +286,7 @@ impl<'a, B: Backend> Call<'a, B> {
             Verdict::RunAgain => {
                 self.counts.run_again();
                 self.reruns += 1;
-                if self.plan.is_none_or(|plan| plan.get(self.next).is_none()) {
+                if self.plan.is_some_and(|plan| plan.get(self.next).is_none()) {
                     self.plan = None;
                 }
                 None

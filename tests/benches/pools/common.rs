@@ -123,6 +123,13 @@ pub(crate) fn rounds() -> (usize, Duration) {
     (number("BENCH_ROUNDS", 9) as usize, Duration::from_millis(number("BENCH_MILLIS", 700)))
 }
 
+/// One contender alone, to look at with a profiler: `BENCH_ONLY=1,64` is the second of the table with 64 tasks.
+pub(crate) fn only() -> Option<(usize, usize)> {
+    let text = std::env::var("BENCH_ONLY").ok()?;
+    let (which, tasks) = text.split_once(',')?;
+    Some((which.parse().ok()?, tasks.parse().ok()?))
+}
+
 /// One server with the table that the benchmarks read.
 pub(crate) async fn server() -> Cluster {
     let cluster = Cluster::builder().replicas(0).redis(false).start().await.expect("a server");

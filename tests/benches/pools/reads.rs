@@ -109,6 +109,11 @@ pub(crate) async fn run_all() {
         default_deadpool: deadpool(&url, RecyclingMethod::Verified),
     });
     let (count, length) = common::rounds();
+    if let Some((which, tasks)) = common::only() {
+        let one = run(which, &all, tasks, length).await;
+        println!("{}, {tasks} tasks: {:.0} q/s, {:.2} us of CPU", NAMES[which], one.per_second, one.cpu_us);
+        return;
+    }
     for tasks in [1, 16, 64] {
         for which in 0..NAMES.len() {
             run(which, &all, tasks, Duration::from_millis(200)).await;

@@ -43,5 +43,3 @@ impl Flights {
         &self.db
     }
 }
-
-fn main() {}

@@ -27,5 +27,3 @@ macro_rules! repository_of {
 
 repository_of!(Flights, &mut Conn, i64, find, { Ok(1) });
 repository_of!(Airports, &Conn, String, by_code, { Ok(2) });
-
-fn main() {}

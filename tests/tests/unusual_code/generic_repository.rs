@@ -49,5 +49,3 @@ fn is_send<T: Send>(_: T) {}
 fn spawned(repo: &Repo<String, 2>) {
     is_send(repo.store(String::new()));
 }
-
-fn main() {}

@@ -65,5 +65,3 @@ mod flights {
         diesel::QueryResult::Ok(db)
     }
 }
-
-fn main() {}

@@ -41,5 +41,3 @@ pub mod flights {
         ::std::result::Result::Ok(id)
     }
 }
-
-fn main() {}
