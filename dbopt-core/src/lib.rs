@@ -6,6 +6,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`runtime`] | the path of a call, settings, background work, HTTP |
+//! | [`cache`] | results kept in memory and in Redis |
 //! | [`route`] | which node serves a call |
 //! | [`cluster`] | what every node is and how far behind it is |
 //! | [`pool`] | connections: opened ahead, shared fairly, bounded |
@@ -22,6 +23,7 @@
 
 pub mod backend;
 pub mod breaker;
+pub mod cache;
 pub mod cluster;
 pub mod context;
 mod duration;

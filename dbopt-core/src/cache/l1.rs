@@ -1,0 +1,1 @@
+//! The first layer: typed values in this process.

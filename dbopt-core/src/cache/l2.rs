@@ -1,0 +1,1 @@
+//! The second layer: encoded values in Redis, shared by all instances.
