@@ -34,6 +34,7 @@ pub mod pool;
 pub mod position;
 pub mod route;
 pub mod runtime;
+pub mod secret;
 
 pub use context::{Context, Token, independent, spawn};
 pub use error::Error;

@@ -112,6 +112,7 @@ fn typed(kind: &Value, text: &str) -> toml::Value {
             .map(|item| toml::Value::String(item.to_owned()))
             .collect::<Vec<_>>()
             .into(),
+        Value::Bool(_) => text.parse().map(toml::Value::Boolean).unwrap_or_else(|_| text.to_owned().into()),
         Value::Number(_) => text
             .parse::<i64>()
             .map(toml::Value::Integer)

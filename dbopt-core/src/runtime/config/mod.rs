@@ -1,18 +1,17 @@
 //! The settings of an application: the rooms' knobs, gathered from a file and the environment.
 
 mod load;
-mod secret;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use secret::Secret;
+pub use crate::secret::Secret;
 
 use crate::backend::Endpoint;
 use crate::error::ConfigError;
-use crate::{cluster, duration, pool, route};
+use crate::{cache, cluster, duration, pool, route};
 
 /// All settings. [`Config::load`] reads them from `dbopt.toml` and `DBOPT_*` variables.
 ///
@@ -37,6 +36,8 @@ pub struct Config {
     pub routing: route::Config,
     /// How the nodes are watched.
     pub cluster: cluster::Config,
+    /// What is cached, where, and for how long.
+    pub cache: cache::Config,
     /// How long a call may take, and how often it is tried.
     pub call: CallConfig,
 }
@@ -130,6 +131,7 @@ impl Config {
         let mut found = self.pool.problems(self.node_count().max(1));
         found.extend(self.routing.problems());
         found.extend(self.cluster.problems());
+        found.extend(self.cache.problems());
         found.extend(self.call.problems());
         found
     }

@@ -20,7 +20,8 @@ impl Secret {
         &self.0
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether nothing was given.
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }

@@ -1,0 +1,291 @@
+//! The path of a cached call: answered near, or one load for all who ask.
+
+use std::any::Any;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{Call, Runtime};
+use crate::backend::{Backend, Connection};
+use crate::cache::flight::Shared;
+use crate::cache::lookup::{Load, Lookup, Needs, Step};
+use crate::cache::{Cached, Codec};
+use crate::context::{self, Context};
+use crate::error::{Error, Waiting};
+use crate::key::with_key;
+use crate::op::{Intent, Op};
+use crate::position::Position;
+
+/// Asks the primary where its log ends.
+static LOCATE: Op = Op::new("Db::locate", Intent::Read).from_primary();
+
+/// A cached method with the type of its results and the way they travel.
+pub struct CachedMethod<R, C> {
+    method: &'static Cached,
+    types: PhantomData<fn() -> (R, C)>,
+}
+
+impl<R, C> CachedMethod<R, C> {
+    /// The method that `method` describes.
+    pub const fn new(method: &'static Cached) -> Self {
+        CachedMethod { method, types: PhantomData }
+    }
+}
+
+impl<R, C> Clone for CachedMethod<R, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R, C> Copy for CachedMethod<R, C> {}
+
+impl<R, C> std::fmt::Debug for CachedMethod<R, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.method.fmt(f)
+    }
+}
+
+/// How an error of a load reaches the others who waited for it: cloned, where its type can be.
+pub struct Sharing<E> {
+    /// A copy for others; `None`: each of them must try itself.
+    pub pack: fn(&E) -> Option<Shared>,
+    /// The copy's content.
+    pub unpack: fn(&Shared) -> Option<E>,
+}
+
+impl<E> std::fmt::Debug for Sharing<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sharing")
+    }
+}
+
+/// What a leader tells of its failure.
+enum Told {
+    /// dbopt's own reason.
+    Refused(Error),
+    /// The method's own error, packed.
+    Failed(Shared),
+    /// An error that cannot be copied: each tries itself.
+    Apart,
+}
+
+/// What a call is known by: its arguments, or a text that the method names itself.
+pub trait CallKey {
+    /// What is compared.
+    type Arguments: Serialize + ?Sized;
+    /// What is compared.
+    fn arguments(&self) -> &Self::Arguments;
+    /// The text, if it is one.
+    fn text(&self) -> Option<&str>;
+}
+
+impl<A: Serialize> CallKey for A {
+    type Arguments = A;
+
+    fn arguments(&self) -> &A {
+        self
+    }
+
+    fn text(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// A key that a method names itself: `key = "flight:{id}"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextKey(pub String);
+
+impl CallKey for TextKey {
+    type Arguments = str;
+
+    fn arguments(&self) -> &str {
+        &self.0
+    }
+
+    fn text(&self) -> Option<&str> {
+        Some(&self.0)
+    }
+}
+
+/// The first answer to a cached call.
+#[must_use]
+pub enum Look<'a, B: Backend, T, E, C> {
+    /// It was in memory.
+    Hit(Result<T, E>),
+    /// It was not: go on with [`CachedCall::next`].
+    Miss(CachedCall<'a, B, T, E, C>),
+}
+
+/// A cached call whose answer was not in memory.
+pub struct CachedCall<'a, B: Backend, T, E, C> {
+    runtime: &'a Arc<Runtime<B>>,
+    method: &'static Cached,
+    /// `None`: the call goes to the database as if it were not cached.
+    lookup: Option<Lookup<T, C>>,
+    load: Option<Box<Load>>,
+    sharing: Sharing<E>,
+    absence: fn(&T) -> bool,
+}
+
+/// What a cached call does next.
+#[must_use]
+pub enum Next<'a, B: Backend, R> {
+    /// Return this.
+    Return(R),
+    /// Run the body in this call, and give its result to [`CachedCall::end`].
+    Load(Call<'a, B>),
+}
+
+impl<B: Backend> Runtime<B> {
+    /// Looks for the answer to a call of `method` with `key`. `tags` are made only if it is not in memory.
+    #[inline]
+    pub fn look<'a, T, E, C, K>(
+        self: &'a Arc<Self>,
+        method: CachedMethod<Result<T, E>, C>,
+        sharing: Sharing<E>,
+        absence: fn(&T) -> bool,
+        key: &K,
+        tags: impl FnOnce() -> Vec<String>,
+    ) -> Look<'a, B, T, E, C>
+    where
+        T: Clone + Send + Sync + 'static,
+        C: Codec<T>,
+        K: CallKey + ?Sized,
+    {
+        let spec = method.method;
+        if spec.varies_by_user() {
+            let user = Context::current().and_then(|context| context.user_id().map(str::to_owned));
+            let text = key.text().map(|text| format!("{text}@{}", user.as_deref().unwrap_or_default()));
+            return self.look_for(spec, sharing, absence, &(user.as_deref(), key.arguments()), text.as_deref(), tags);
+        }
+        self.look_for(spec, sharing, absence, key.arguments(), key.text(), tags)
+    }
+
+    #[inline]
+    fn look_for<'a, T, E, C, A>(
+        self: &'a Arc<Self>,
+        method: &'static Cached,
+        sharing: Sharing<E>,
+        absence: fn(&T) -> bool,
+        arguments: &A,
+        text: Option<&str>,
+        tags: impl FnOnce() -> Vec<String>,
+    ) -> Look<'a, B, T, E, C>
+    where
+        T: Clone + Send + Sync + 'static,
+        C: Codec<T>,
+        A: Serialize + ?Sized,
+    {
+        let given = Context::given_token();
+        // Inside another method's body it is refused, as an uncached call is, whether or not the answer is near.
+        let asks = self.cache.is_enabled() && context::holder().is_none() && !self.is_closing();
+        let lookup = asks.then(|| {
+            with_key(method.op().id(), arguments, |key| {
+                let mut spare = None;
+                if given.is_none()
+                    && let Some(hit) = self.cache.near::<T>(method, key)
+                {
+                    if !hit.refresh {
+                        return Err(hit.value);
+                    }
+                    spare = Some(hit.value);
+                }
+                let needs = Needs { token: given, deadline: None };
+                let lookup = Lookup::new(self.cache.clone(), method, key, text, tags(), needs);
+                Ok(match spare {
+                    Some(value) => lookup.refreshing(value),
+                    None => lookup,
+                })
+            })
+        });
+        let lookup = match lookup {
+            Some(Ok(Err(value))) => return Look::Hit(Ok(value)),
+            Some(Ok(Ok(lookup))) => Some(lookup),
+            Some(Err(error)) => {
+                self.cache.no_key(method, &error);
+                None
+            }
+            None => None,
+        };
+        Look::Miss(CachedCall { runtime: self, method, lookup, load: None, sharing, absence })
+    }
+
+    /// Where the primary's log ends, asked of it.
+    pub(super) async fn locate(self: &Arc<Self>) -> Option<Position> {
+        let mut call = self.call(&LOCATE);
+        let mut lease = call.find_connection().await.ok()?;
+        let end = tokio::time::timeout_at(call.deadline(), lease.log_end()).await;
+        end.ok()?.ok()
+    }
+}
+
+impl<'a, B, T, E, C> CachedCall<'a, B, T, E, C>
+where
+    B: Backend,
+    T: Clone + Send + Sync + 'static,
+    E: From<B::Error>,
+    C: Codec<T>,
+{
+    /// Asks everybody but the database.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing; a load that it was to make is made by another caller.
+    pub async fn next(&mut self) -> Next<'a, B, Result<T, E>> {
+        let mut call = self.runtime.call(self.method.op());
+        let Some(lookup) = &mut self.lookup else { return Next::Load(call) };
+        lookup.bound(call.deadline());
+        let runtime = self.runtime;
+        let load = match lookup.next(async || runtime.locate().await).await {
+            Step::Hit(value) => return Next::Return(Ok(value)),
+            Step::Load(load) => load,
+            Step::OutOfTime => {
+                let error = call.out_of_time(Waiting::OtherLoad);
+                return Next::Return(self.stand_in().ok_or_else(|| E::from(error.into())));
+            }
+            Step::Failed(told) => match (*told).downcast_ref::<Told>() {
+                Some(Told::Refused(error)) => {
+                    let error = error.clone();
+                    return Next::Return(self.stand_in().ok_or_else(|| E::from(error.into())));
+                }
+                Some(Told::Failed(packed)) if let Some(error) = (self.sharing.unpack)(packed) => {
+                    return Next::Return(Err(error));
+                }
+                _ => lookup.load_apart(),
+            },
+        };
+        call.require(load.required(), load.needs_primary());
+        self.load = Some(load);
+        Next::Load(call)
+    }
+
+    /// Keeps the result of a load, or tells the others that it failed.
+    pub async fn end(mut self, call: Call<'a, B>, result: Result<T, E>) -> Result<T, E> {
+        let (Some(lookup), Some(load)) = (&mut self.lookup, self.load.take()) else { return result };
+        match result {
+            Ok(value) => {
+                let is_none = (self.absence)(&value);
+                lookup.keep(*load, &value, call.read_at(), is_none);
+                Ok(value)
+            }
+            Err(error) => {
+                let told = match (call.own_error(), (self.sharing.pack)(&error)) {
+                    (Some(refused), _) => Told::Refused(refused),
+                    (None, Some(packed)) => Told::Failed(packed),
+                    (None, None) => Told::Apart,
+                };
+                let refused = matches!(told, Told::Refused(_));
+                lookup.fail(*load, Some(Arc::new(told) as Arc<dyn Any + Send + Sync>));
+                match self.stand_in() {
+                    Some(value) if refused => Ok(value),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+
+    fn stand_in(&mut self) -> Option<T> {
+        self.lookup.as_mut().and_then(Lookup::stand_in)
+    }
+}
