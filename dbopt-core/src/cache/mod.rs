@@ -1,4 +1,6 @@
 //! Results kept near: in memory, in Redis, and never served once they are known to be stale (R5, R12).
 
+pub mod fence;
+pub mod flight;
 pub mod l1;
 pub mod l2;
