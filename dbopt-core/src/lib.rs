@@ -12,7 +12,7 @@
 //! | [`pool`] | connections: opened ahead, shared fairly, bounded |
 //! | [`breaker`] | when to try again after a failure |
 //! | [`backend`], [`observe`] | what a driver must offer; what happened, counted |
-//! | [`op`], [`position`], [`context`], [`error`] | the vocabulary |
+//! | [`op`], [`key`], [`position`], [`context`], [`error`] | the vocabulary |
 //!
 //! A room uses only rooms that stand below it in this table.
 //!
@@ -24,10 +24,12 @@
 pub mod backend;
 pub mod breaker;
 pub mod cache;
+mod canonical;
 pub mod cluster;
 pub mod context;
 mod duration;
 pub mod error;
+pub mod key;
 pub mod observe;
 pub mod op;
 pub mod pool;

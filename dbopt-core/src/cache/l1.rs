@@ -1,1 +1,0 @@
-//! The first layer: typed values in this process.
