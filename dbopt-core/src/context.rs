@@ -35,6 +35,8 @@ pub type Token = Position;
 pub struct Context {
     shared: Arc<Shared>,
     deadline: Option<Instant>,
+    /// What another process gave out: this process's caches do not know what was written there.
+    given: Option<Position>,
 }
 
 #[derive(Default)]
@@ -54,13 +56,16 @@ impl Context {
     /// A caller with a name of your choice, such as a user id.
     pub fn user(id: impl Into<String>) -> Self {
         let shared = Shared { user: Some(id.into()), ..Shared::default() };
-        Context { shared: Arc::new(shared), deadline: None }
+        Context { shared: Arc::new(shared), ..Context::default() }
     }
 
     /// Makes later reads see everything up to `token`, which another process gave out.
     #[must_use]
-    pub fn with_token(self, token: Token) -> Self {
+    pub fn with_token(mut self, token: Token) -> Self {
         self.wrote(token);
+        if self.given.is_none_or(|known| !known.covers(token)) {
+            self.given = Some(token);
+        }
         self
     }
 
@@ -91,6 +96,12 @@ impl Context {
     /// What this caller has written, or was given, up to now.
     pub fn latest_token(&self) -> Option<Token> {
         *self.shared.written.lock()
+    }
+
+    /// The token that the running code's caller was given by another process.
+    #[inline]
+    pub(crate) fn given_token() -> Option<Token> {
+        CURRENT.try_with(|context| context.given).ok().flatten()
     }
 
     /// The name given to [`Context::user`].

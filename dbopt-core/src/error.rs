@@ -143,6 +143,8 @@ pub enum Waiting {
     Body,
     /// For COMMIT or ROLLBACK.
     TransactionEnd,
+    /// For another caller, who was loading the same result.
+    OtherLoad,
 }
 
 impl fmt::Display for Waiting {
@@ -151,6 +153,7 @@ impl fmt::Display for Waiting {
             Waiting::Connection => "waiting for a connection",
             Waiting::Body => "running its statements",
             Waiting::TransactionEnd => "ending its transaction",
+            Waiting::OtherLoad => "waiting for another call to load the same result",
         })
     }
 }

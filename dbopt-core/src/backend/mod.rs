@@ -146,6 +146,10 @@ pub trait Connection: Send + Sync + 'static {
     /// The position right after the last COMMIT since [`Connection::begin_call`], where it was asked for and seen.
     fn committed_at(&mut self) -> Option<Position>;
 
+    /// The tags of cached results that statements since [`Connection::begin_call`] made untrue, without those whose savepoint was rolled
+    /// back.
+    fn take_invalidations(&mut self) -> Vec<String>;
+
     /// Makes the session read-only or read-write, if it is not so already.
     fn set_read_only(&mut self, read_only: bool) -> impl Future<Output = Result<(), Fault>> + Send;
 

@@ -15,7 +15,7 @@ use super::flight::{Landing, Outcome, Role, Shared, Ticket};
 use super::l1::{Entry, Fill};
 use super::l2::{self, Begun, Generations, Stored};
 use super::method::{Cached, Codec};
-use super::store::Cache;
+use super::store::{Cache, Written};
 use crate::key::{Key, KeyRef};
 use crate::position::Position;
 
@@ -60,6 +60,7 @@ pub enum Step<T> {
 }
 
 /// The duty to read the database.
+#[derive(Default)]
 pub struct Load {
     ticket: Option<Ticket>,
     snapshot: Snapshot,
@@ -226,8 +227,7 @@ where
             return Step::Hit(value);
         }
         let mut required = self.cache.fences.required(&self.tags);
-        let mut load =
-            Load { ticket, snapshot, remote: None, required: None, primary: false, _outage: None };
+        let mut load = Load { ticket, snapshot, ..Load::default() };
         let cache = self.cache.clone();
         if let Some(l2) = &cache.l2
             && (self.method.strong || self.method.in_redis() && C::TRAVELS)
@@ -345,13 +345,29 @@ where
         self.land(ticket, value, snapshot, position, generations);
     }
 
-    /// Tells those who wait that it failed. Without `told` one of them tries itself.
-    pub fn fail(&self, load: Load, told: Option<Shared>) {
+    /// Tells those who wait that it failed.
+    pub fn fail(&self, load: Load, told: Shared) {
         let Load { ticket, remote, .. } = load;
         self.give_up(remote);
-        if let (Some(ticket), Some(told)) = (ticket, told) {
+        if let Some(ticket) = ticket {
             ticket.fail(told);
         }
+    }
+
+    /// A load of this caller's own, which nobody else waits for.
+    pub fn apart(&self) -> Box<Load> {
+        self.cache.counts.loads.fetch_add(1, Ordering::Relaxed);
+        Box::new(Load {
+            snapshot: self.cache.fences.snapshot(&self.tags),
+            required: later(self.cache.fences.required(&self.tags), self.needs.token),
+            primary: self.cache.reads_primary(),
+            ..Load::default()
+        })
+    }
+
+    /// Waits for others until `deadline` at most.
+    pub fn bound(&mut self, deadline: Instant) {
+        self.needs.deadline = Some(deadline);
     }
 
     /// What is left of an answer that a failed load may be replaced by: one that is good still, or expired not too long ago.
@@ -425,29 +441,50 @@ where
         }
     }
 
-    /// Keeps a value that a write has just committed, if nobody can have written later. `own` is the snapshot and ticket that its
-    /// invalidation gave.
-    pub(super) fn keep_written(
-        &self,
-        value: &T,
-        snapshot: Option<Snapshot>,
-        remote: Option<l2::Invalidated>,
-        position: Option<Position>,
-        is_none: bool,
-    ) {
+}
+
+/// A value that a write is about to commit.
+pub struct NewValue<T, C> {
+    lookup: Lookup<T, C>,
+    began: Snapshot,
+    value: T,
+    is_none: bool,
+}
+
+impl<T, C> NewValue<T, C>
+where
+    T: Clone + Send + Sync + 'static,
+    C: Codec<T>,
+{
+    /// The value for what `lookup` asks.
+    pub fn new(lookup: Lookup<T, C>, value: T, is_none: bool) -> Self {
+        NewValue { began: lookup.cache.fences.snapshot(&lookup.tags), lookup, value, is_none }
+    }
+}
+
+impl<T, C> Written for NewValue<T, C>
+where
+    T: Clone + Send + Sync + 'static,
+    C: Codec<T>,
+{
+    fn tags(&self) -> &[String] {
+        &self.lookup.tags
+    }
+
+    fn began(&self) -> &Snapshot {
+        &self.began
+    }
+
+    fn keep(self: Box<Self>, snapshot: Option<Snapshot>, remote: Option<l2::Invalidated>, position: Option<Position>) {
         let Some(snapshot) = snapshot else { return };
         // With Redis, another instance's write counts too.
-        let remote = match (&self.cache.l2, remote) {
+        let remote = match (&self.lookup.cache.l2, remote) {
             (None, _) => None,
             (Some(_), Some(done)) if done.alone => Some(done.ticket),
             (Some(_), _) => return,
         };
-        let load = Load { ticket: None, snapshot, remote, required: None, primary: false, _outage: None };
-        self.keep(load, value, position, is_none);
-    }
-
-    pub(super) fn tags(&self) -> &[String] {
-        &self.tags
+        let load = Load { snapshot, remote, ..Load::default() };
+        self.lookup.keep(load, &self.value, position, self.is_none);
     }
 }
 

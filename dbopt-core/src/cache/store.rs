@@ -1,5 +1,6 @@
 //! Both layers together: what is served without a question, what invalidates, and what the loops do.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -11,11 +12,11 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, interval, sleep_until};
 
-use super::fence::Fences;
+use super::fence::{Fences, Snapshot};
 use super::flight::Flights;
 use super::l1::{Hit, L1};
 use super::{Cached, Config, Pattern, l2};
-use crate::key::KeyRef;
+use crate::key::{KeyError, KeyRef};
 use crate::position::Position;
 
 /// Between two sweeps of the memory.
@@ -38,6 +39,8 @@ pub struct Cache {
     pub(super) stores: Arc<Semaphore>,
     pub(super) counts: Counters,
     events: Mutex<Option<mpsc::UnboundedReceiver<l2::Event>>>,
+    /// Methods whose arguments made no key, by id; each is told once.
+    keyless: Mutex<HashSet<usize>>,
     born: Instant,
     /// Until when loads read the primary: a write's position is not known. Milliseconds since `born`.
     primary_until: AtomicU64,
@@ -133,6 +136,7 @@ impl Cache {
             stores: Arc::new(Semaphore::new(STORES_UNDER_WAY)),
             counts: Counters::default(),
             events: Mutex::new(events),
+            keyless: Mutex::default(),
             born: Instant::now(),
             primary_until: AtomicU64::new(0),
             max_lag,
@@ -147,6 +151,13 @@ impl Cache {
             return None;
         }
         self.l1.get(key)
+    }
+
+    /// Says once per method that its arguments make no key.
+    pub fn no_key(&self, method: &Cached, error: &KeyError) {
+        if self.keyless.lock().insert(method.op.id()) {
+            tracing::warn!(method = method.op.name(), "results are not cached: {error}");
+        }
     }
 
     /// The loops to run, once.
@@ -219,10 +230,9 @@ impl Cache {
         position: Option<Position>,
         dry_run: bool,
     ) -> Result<u64, l2::Error> {
-        let here = if dry_run { 0 } else { self.forget_matching(pattern, position) };
+        let here = if dry_run { self.count_matching(pattern) } else { self.forget_matching(pattern, position) };
         match &self.l2 {
             Some(l2) => l2.invalidate_pattern(pattern, position, dry_run).await,
-            None if dry_run => Ok(self.count_matching(pattern)),
             None => Ok(here),
         }
     }
@@ -350,6 +360,36 @@ async fn hear(cache: std::sync::Weak<Cache>, mut events: mpsc::UnboundedReceiver
     while let Some(event) = events.recv().await {
         let Some(cache) = cache.upgrade() else { return };
         cache.told(event);
+    }
+}
+
+/// A value that a write is about to commit, for the cached method that would read it.
+pub trait Written: Send {
+    /// What the cached entry depends on.
+    fn tags(&self) -> &[String];
+    /// How the tags stood when the value was made.
+    fn began(&self) -> &Snapshot;
+    /// Stores it under the snapshot and ticket that its own invalidation gave.
+    fn keep(self: Box<Self>, snapshot: Option<Snapshot>, remote: Option<l2::Invalidated>, position: Option<Position>);
+}
+
+impl Cache {
+    /// Invalidates the tags of a value that a write has committed, and stores the value if nobody can have written a later one.
+    /// `between` are a position from inside the write's transaction and the one of its commit.
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves the invalidation to the journal, and stores nothing.
+    pub async fn write_through(&self, written: Box<dyn Written>, between: Option<(Position, Position)>) -> Acknowledged {
+        let (lower, upper) = between.unzip();
+        let snapshot = self.fences.invalidate_for_write(written.tags(), written.began(), between);
+        if upper.is_none() {
+            self.read_primary_for_a_while();
+        }
+        let (acknowledged, remote) = self.deliver(written.tags(), upper, lower).await;
+        if between.is_some() {
+            written.keep(snapshot, remote, upper);
+        }
+        acknowledged
     }
 }
 

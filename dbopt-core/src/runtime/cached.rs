@@ -234,9 +234,9 @@ where
     /// Dropping the future loses nothing; a load that it was to make is made by another caller.
     pub async fn next(&mut self) -> Next<'a, B, Result<T, E>> {
         let mut call = self.runtime.call(self.method.op());
+        let runtime = self.runtime;
         let Some(lookup) = &mut self.lookup else { return Next::Load(call) };
         lookup.bound(call.deadline());
-        let runtime = self.runtime;
         let load = match lookup.next(async || runtime.locate().await).await {
             Step::Hit(value) => return Next::Return(Ok(value)),
             Step::Load(load) => load,
@@ -244,15 +244,9 @@ where
                 let error = call.out_of_time(Waiting::OtherLoad);
                 return Next::Return(self.stand_in().ok_or_else(|| E::from(error.into())));
             }
-            Step::Failed(told) => match (*told).downcast_ref::<Told>() {
-                Some(Told::Refused(error)) => {
-                    let error = error.clone();
-                    return Next::Return(self.stand_in().ok_or_else(|| E::from(error.into())));
-                }
-                Some(Told::Failed(packed)) if let Some(error) = (self.sharing.unpack)(packed) => {
-                    return Next::Return(Err(error));
-                }
-                _ => lookup.load_apart(),
+            Step::Failed(told) => match self.others_failure(&told) {
+                Some(result) => return Next::Return(result),
+                None => self.lookup.as_ref().map(Lookup::apart).unwrap_or_default(),
             },
         };
         call.require(load.required(), load.needs_primary());
@@ -271,17 +265,27 @@ where
             }
             Err(error) => {
                 let told = match (call.own_error(), (self.sharing.pack)(&error)) {
-                    (Some(refused), _) => Told::Refused(refused),
+                    (Some(refused), _) => Told::Refused(refused.clone()),
                     (None, Some(packed)) => Told::Failed(packed),
                     (None, None) => Told::Apart,
                 };
-                let refused = matches!(told, Told::Refused(_));
-                lookup.fail(*load, Some(Arc::new(told) as Arc<dyn Any + Send + Sync>));
-                match self.stand_in() {
-                    Some(value) if refused => Ok(value),
-                    _ => Err(error),
+                lookup.fail(*load, Arc::new(told) as Arc<dyn Any + Send + Sync>);
+                // An answer of the method's own, such as "not found", is an answer: nothing older stands in for it.
+                let unanswered = call.met_infrastructure_fault();
+                match if unanswered { self.stand_in() } else { None } {
+                    Some(value) => Ok(value),
+                    None => Err(error),
                 }
             }
+        }
+    }
+
+    /// The answer to a caller who waited for a load that failed; `None`: it must load itself.
+    fn others_failure(&mut self, told: &Shared) -> Option<Result<T, E>> {
+        match (**told).downcast_ref::<Told>()? {
+            Told::Refused(error) => Some(self.stand_in().ok_or_else(|| E::from(error.clone().into()))),
+            Told::Failed(packed) => (self.sharing.unpack)(packed).map(Err),
+            Told::Apart => None,
         }
     }
 

@@ -1,6 +1,8 @@
 //! Everything put together: the path of a call, the settings, the background work, the state over HTTP.
 
+mod cached;
 mod call;
+mod caching;
 pub mod config;
 #[cfg(feature = "http")]
 pub mod http;
@@ -15,18 +17,24 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+pub use cached::{CachedCall, CachedMethod, CallKey, Look, Next, Sharing, TextKey};
+pub use caching::{Caching, PatternError, Warmed};
 pub use call::{Attempt, Call};
 pub use config::{Config, Secret};
 pub use status::{Health, NodeStatus, Status};
 pub use transaction::{AsyncFnOnceRef, AsyncFnRef};
 
 use crate::backend::{Backend, Endpoint};
+use crate::cache::Cache;
 use crate::cluster::{Cluster, NodeState, Watcher};
 use crate::error::{ConfigError, Error, Reason, Refusal};
 use crate::observe::Calls;
 use crate::op::{Intent, Lane, Op};
 use crate::pool::{Budget, Demand, Pool, share_out};
 use tasks::Tasks;
+
+/// How long a shutdown waits for Redis to take what waits in the journal.
+const FLUSH: Duration = Duration::from_secs(5);
 
 static CONNECT: Op = Op::new("Db::connect", Intent::Read);
 
@@ -38,6 +46,7 @@ pub struct Runtime<B: Backend> {
     pools: Vec<[Arc<Pool<B>>; 3]>,
     budget: Arc<Budget>,
     calls: Calls,
+    cache: Arc<Cache>,
     turn: AtomicUsize,
     closing: AtomicBool,
     tasks: Tasks,
@@ -62,7 +71,8 @@ impl<B: Backend> Runtime<B> {
             let unheard = |i: usize| cluster.topology().nodes[i].state == NodeState::Unknown;
             join_all(watchers.iter_mut().enumerate().filter(|(i, _)| unheard(*i)).map(|(_, w)| w.ask())).await;
         }
-        let runtime = Self::assemble(&backend, config, &endpoints, cluster);
+        let cache = Cache::new(config.cache.clone(), config.routing.max_lag).map_err(|problems| ConfigError { problems })?;
+        let runtime = Self::assemble(&backend, config, &endpoints, cluster, cache);
         runtime.refuse_if_unreachable()?;
         runtime.share_budget();
         runtime.warm().await;
@@ -70,7 +80,7 @@ impl<B: Backend> Runtime<B> {
         Ok(runtime)
     }
 
-    fn assemble(backend: &Arc<B>, config: Config, endpoints: &[Endpoint], cluster: Arc<Cluster>) -> Arc<Self> {
+    fn assemble(backend: &Arc<B>, config: Config, endpoints: &[Endpoint], cluster: Arc<Cluster>, cache: Arc<Cache>) -> Arc<Self> {
         let budget = Budget::new(config.pool.max);
         let pool_config = Arc::new(config.pool.clone());
         let pools = endpoints
@@ -82,6 +92,7 @@ impl<B: Backend> Runtime<B> {
             .collect();
         Arc::new(Runtime {
             calls: Calls::new(endpoints.len()),
+            cache,
             config,
             cluster,
             pools,
@@ -183,6 +194,10 @@ impl<B: Backend> Runtime<B> {
         };
         if tokio::time::timeout(grace, idle).await.is_err() {
             tracing::warn!(?grace, "calls were still running at the end of the grace period");
+        }
+        let undelivered = self.cache.shutdown(tokio::time::Instant::now() + FLUSH).await;
+        if undelivered > 0 {
+            tracing::warn!(undelivered, "Redis was not told of all invalidations: what they concern is served elsewhere until it expires");
         }
         self.tasks.stop();
         for pool in self.pools.iter().flatten() {

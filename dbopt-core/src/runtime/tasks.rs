@@ -47,6 +47,9 @@ pub(super) fn start<B: Backend>(runtime: &Arc<Runtime<B>>, watchers: Vec<Watcher
     for watcher in watchers {
         runtime.tasks.spawn("watch a node", watcher.run());
     }
+    for (name, work) in runtime.cache.tasks() {
+        runtime.tasks.spawn(name, work);
+    }
     runtime.tasks.spawn("look after the pools", look_after_pools(Arc::downgrade(runtime), tick(runtime)));
     runtime.tasks.spawn("share the budget", share_on_change(Arc::downgrade(runtime), runtime.cluster.changes()));
 }

@@ -1,0 +1,257 @@
+//! From the call to a connection that is ready for its body.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{Call, later};
+use crate::backend::{Backend, Connection, Fault};
+use crate::cluster::{Cluster, NodeState, Topology};
+use crate::context::{self, Context};
+use crate::error::{Error, Reason, Refusal, Waiting};
+use crate::op::{Intent, Lane};
+use crate::pool::Lease;
+use crate::position::Position;
+use crate::route::{Freshness, Plan, Signs, Target, Wishes, plan};
+
+impl<B: Backend> Call<'_, B> {
+    /// Lends the connection that the body is to run on, ready for it: routed, checked, in a transaction if it writes.
+    ///
+    /// # Errors
+    /// When the call must not run here ([`Error::NestedCall`]), no node can take it, or its time is up.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn acquire(&mut self) -> Result<Lease<B>, B::Error> {
+        match self.find_connection().await {
+            Ok(lease) => Ok(lease),
+            Err(error) => {
+                self.counts.refused();
+                self.outcome = Outcome::InfrastructureError;
+                self.own_error = Some(error.clone());
+                Err(error.into())
+            }
+        }
+    }
+
+    pub(super) async fn find_connection(&mut self) -> Result<Lease<B>, Error> {
+        let method = self.op.name();
+        if let Some(outer) = context::holder() {
+            return Err(Error::NestedCall { inner: method, outer: outer.name() });
+        }
+        if self.runtime.is_closing() {
+            return Err(Error::ShuttingDown { method });
+        }
+        loop {
+            let Some(target) = self.next_target() else {
+                return Err(self.nobody());
+            };
+            match self.try_target(target).await {
+                Ok(lease) => {
+                    self.at = Some(target);
+                    // Only what may be cached is asked how new it is.
+                    if self.notes_position {
+                        self.read_at = self.shown_by(target);
+                    }
+                    return Ok(lease);
+                }
+                Err(Refused::Here(refusal)) => {
+                    if refusal.reason.is_node_fault() {
+                        self.runtime.cluster.suspect(target.node);
+                    }
+                    self.refusals.push(refusal);
+                }
+                Err(Refused::Call(error)) => return Err(error),
+            }
+            if Instant::now() >= self.deadline {
+                return Err(Error::Deadline {
+                    method,
+                    after: self.started.elapsed(),
+                    doing: Waiting::Connection,
+                    cause: self.refusals.pop(),
+                });
+            }
+        }
+    }
+
+    /// What readers of the target see at least: what it is known to show, and what it was chosen or checked for.
+    fn shown_by(&self, target: Target) -> Option<Position> {
+        let topology = self.runtime.cluster.topology();
+        let wished = later(self.required, self.context.as_ref().and_then(Context::latest_token));
+        later(self.runtime.cluster.visible(&topology, target.node), wished)
+    }
+
+    fn next_target(&mut self) -> Option<Target> {
+        let plan = match self.plan {
+            Some(plan) => plan,
+            None => {
+                let made = self.make_plan();
+                self.plan = Some(made);
+                self.next = 0;
+                made
+            }
+        };
+        let target = plan.get(self.next)?;
+        self.next += 1;
+        Some(target)
+    }
+
+    fn make_plan(&self) -> Plan {
+        let cluster = &self.runtime.cluster;
+        let topology = cluster.topology();
+        let routing = &self.runtime.config.routing;
+        let wishes = Wishes {
+            max_lag: routing.max_lag,
+            token: later(self.required, self.context.as_ref().and_then(Context::latest_token)),
+            primary_only: self.primary_only || self.context.as_ref().is_some_and(Context::needs_primary),
+            worth_waiting: routing.own_write_wait.max(self.runtime.config.cluster.probe_interval * 2),
+        };
+        let turn = match self.op.lane() {
+            Lane::Read => self.runtime.turn.fetch_add(1, Ordering::Relaxed),
+            _ => 0,
+        };
+        plan(self.op, &topology, wishes, turn, &Known { cluster, topology: &topology })
+    }
+
+    async fn try_target(&mut self, target: Target) -> Result<Lease<B>, Refused> {
+        let pool = self.runtime.pool(target.node, target.lane);
+        // A pooled connection may have died a moment ago: those that did are closed, and the next one is tried.
+        loop {
+            let mut lease =
+                pool.acquire(self.op, self.deadline, !context::must_not_queue()).await.map_err(Refused::Here)?;
+            lease.begin_call(self.context.is_some() || !self.after.is_empty());
+            if self.is_ready_at_once(target) {
+                return Ok(lease);
+            }
+            match timeout_at(self.deadline, self.prepare(&mut lease, target)).await {
+                Ok(Ok(true)) => return Ok(lease),
+                Ok(Ok(false)) => {
+                    return Err(Refused::Here(self.refusal(
+                        target,
+                        Reason::Behind,
+                        "it has not replayed what this caller has written",
+                    )));
+                }
+                Ok(Err(fault)) if fault.kind.suspects_node() => {
+                    lease.close();
+                    self.runtime.cluster.suspect(target.node);
+                    if self.runtime.cluster.topology().nodes[target.node].state == NodeState::Unreachable {
+                        return Err(Refused::Here(self.refusal(target, Reason::NotReady, &fault.message)));
+                    }
+                }
+                Ok(Err(fault)) if fault.kind.may_succeed_elsewhere() => {
+                    return Err(Refused::Here(self.refusal(target, Reason::Other, &fault.message)));
+                }
+                Ok(Err(fault)) => return Err(Refused::Call(self.database_error("BEGIN", target, fault))),
+                Err(_) => {
+                    return Err(Refused::Call(Error::Deadline {
+                        method: self.op.name(),
+                        after: self.started.elapsed(),
+                        doing: Waiting::Connection,
+                        cause: None,
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Whether a connection of the target's lane serves as it is: no server is asked and no timer set for the most usual call.
+    fn is_ready_at_once(&self, target: Target) -> bool {
+        target.lane != Lane::Critical && target.freshness == Freshness::Any && !self.op.in_transaction()
+    }
+
+    /// Makes a connection ready for the body; false when the node's data is too old for the caller.
+    async fn prepare(&self, lease: &mut Lease<B>, target: Target) -> Result<bool, Fault> {
+        if target.lane == Lane::Critical {
+            lease.set_read_only(self.op.intent() == Intent::Read).await?;
+        }
+        if let Freshness::Reaches(wanted) = target.freshness
+            && !self.wait_until_visible(lease, target.node, wanted).await?
+        {
+            return Ok(false);
+        }
+        if self.op.in_transaction() {
+            lease.begin().await?;
+        }
+        Ok(true)
+    }
+
+    async fn wait_until_visible(&self, lease: &mut Lease<B>, node: usize, wanted: Position) -> Result<bool, Fault> {
+        let cluster = &self.runtime.cluster;
+        let give_up = Instant::now() + self.runtime.config.routing.own_write_wait;
+        // A busy replica should spend its time on replaying, not on answering this question: it is asked ever less often, and
+        // what it has answered to others counts.
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let visible = lease.visible().await?;
+            cluster.shows(node, visible);
+            let known = cluster.visible(&cluster.topology(), node);
+            if visible.covers(wanted) || known.is_some_and(|known| known.covers(wanted)) {
+                cluster.waited_for(node, true);
+                return Ok(true);
+            }
+            if Instant::now() >= give_up {
+                cluster.waited_for(node, false);
+                return Ok(false);
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(10));
+        }
+    }
+
+    /// The plan is exhausted: what each node said, and why others were not asked.
+    fn nobody(&self) -> Error {
+        let mut refusals = self.refusals.clone();
+        let topology = self.runtime.cluster.topology();
+        for node in topology.nodes.iter().filter(|n| n.state != NodeState::Healthy) {
+            if !refusals.iter().any(|r| r.node == node.name) {
+                refusals.push(Refusal {
+                    node: node.name.clone(),
+                    lane: self.op.lane(),
+                    reason: Reason::NoPrimary,
+                    detail: node.cause.clone().unwrap_or_else(|| "not asked yet".into()),
+                    retry_after: Some(self.runtime.config.cluster.probe_interval),
+                });
+            }
+        }
+        if refusals.is_empty() && topology.primary.is_none() {
+            refusals.push(Refusal {
+                node: "every node".into(),
+                lane: self.op.lane(),
+                reason: Reason::NoPrimary,
+                detail: "none of the configured servers is a primary; add the primary's URL to [database]".into(),
+                retry_after: Some(self.runtime.config.cluster.probe_interval),
+            });
+        }
+        Error::Unavailable { method: self.op.name(), refusals }
+    }
+}
+
+/// Why a target did not take the call.
+enum Refused {
+    /// Another target may.
+    Here(Refusal),
+    /// The call is over.
+    Call(Error),
+}
+
+/// The cluster as the router asks for it.
+struct Known<'a> {
+    cluster: &'a Cluster,
+    topology: &'a Topology,
+}
+
+impl Signs for Known<'_> {
+    fn is_suspect(&self, node: usize) -> bool {
+        self.cluster.is_suspect(node)
+    }
+
+    fn visible(&self, node: usize) -> Option<Position> {
+        self.cluster.visible(self.topology, node)
+    }
+
+    fn keeps_waiting(&self, node: usize) -> bool {
+        self.cluster.keeps_waiting(node)
+    }
+}

@@ -1,0 +1,234 @@
+//! From a body's result to the caller's: commit or roll back, publish, count.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{Attempt, Call};
+use crate::backend::{Backend, Connection, Fault, FaultKind};
+use crate::error::{Error, Reason, Waiting};
+use crate::observe::Outcome;
+use crate::op::Intent;
+use crate::pool::Lease;
+use crate::position::Position;
+use crate::route::Target;
+
+/// What is to be done after a body has run.
+enum Verdict<T, E> {
+    Return(Result<T, E>, Outcome),
+    RunAgain,
+}
+
+impl<B: Backend> Call<'_, B> {
+    /// Ends one run of a body that may run again; `None` asks for another round.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe for writes: dropped during COMMIT, it leaves the outcome unknown.
+    pub async fn finish<T, E: From<B::Error>>(
+        &mut self,
+        lease: Lease<B>,
+        attempt: Attempt<Result<T, E>>,
+    ) -> Option<Result<T, E>> {
+        match self.judge(lease, attempt).await {
+            Verdict::Return(result, outcome) => {
+                self.record(outcome);
+                Some(result)
+            }
+            Verdict::RunAgain => {
+                self.counts.run_again();
+                self.reruns += 1;
+                if self.plan.is_some_and(|plan| plan.get(self.next).is_none()) {
+                    self.plan = None;
+                }
+                None
+            }
+        }
+    }
+
+    /// Ends the only run of a body.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropped during COMMIT, it leaves the outcome unknown.
+    pub async fn finish_once<T, E: From<B::Error>>(
+        &mut self,
+        lease: Lease<B>,
+        attempt: Attempt<Result<T, E>>,
+    ) -> Result<T, E> {
+        match self.judge(lease, attempt).await {
+            Verdict::Return(result, outcome) => {
+                self.record(outcome);
+                result
+            }
+            // Unreachable for a method that must not run twice; said as an error rather than by a panic.
+            Verdict::RunAgain => Err(E::from(self.nobody().into())),
+        }
+    }
+
+    async fn judge<T, E: From<B::Error>>(
+        &mut self,
+        mut lease: Lease<B>,
+        attempt: Attempt<Result<T, E>>,
+    ) -> Verdict<T, E> {
+        match attempt {
+            Attempt::Done(Ok(value)) => match self.commit(&mut lease).await {
+                Ok(()) => Verdict::Return(Ok(value), Outcome::Ok),
+                Err(error) => self.refuse(error),
+            },
+            Attempt::Done(Err(error)) => {
+                let fault = lease.fault();
+                let kind = fault.as_ref().map(|f| f.kind);
+                if let (Some(fault), Intent::Read) = (&fault, self.op.intent())
+                    && fault.kind == FaultKind::ReadOnly
+                {
+                    return self.refuse(Error::WroteInRead { method: self.op.name(), message: fault.message.clone() });
+                }
+                self.roll_back(&mut lease).await;
+                if kind.is_some_and(FaultKind::suspects_node) {
+                    self.suspect();
+                    lease.close();
+                }
+                if kind.is_some_and(FaultKind::may_succeed_elsewhere) && self.may_run_again() {
+                    return Verdict::RunAgain;
+                }
+                let outcome = match kind {
+                    None | Some(FaultKind::Application | FaultKind::RolledBack) => Outcome::ApplicationError,
+                    Some(_) => Outcome::InfrastructureError,
+                };
+                Verdict::Return(Err(error), outcome)
+            }
+            Attempt::NodeLost => {
+                lease.close();
+                if self.may_run_again() {
+                    return Verdict::RunAgain;
+                }
+                let lost = self.lost_in_body();
+                self.refuse(lost)
+            }
+            Attempt::OutOfTime => {
+                drop(lease);
+                let late = self.out_of_time(Waiting::Body);
+                self.refuse(late)
+            }
+        }
+    }
+
+    fn refuse<T, E: From<B::Error>>(&mut self, error: Error) -> Verdict<T, E> {
+        self.own_error = Some(error.clone());
+        Verdict::Return(Err(E::from(error.into())), Outcome::InfrastructureError)
+    }
+
+    async fn commit(&mut self, lease: &mut Lease<B>) -> Result<(), Error> {
+        if self.op.intent() == Intent::Read {
+            return Ok(());
+        }
+        let target = self.at.ok_or_else(|| self.nobody())?;
+        self.after.add(lease.take_invalidations());
+        let lower = self.position_inside(lease).await;
+        // Whatever happens from here on: what may be committed is invalidated.
+        let mut unsettled = self.after.unsettled(&self.runtime.cache);
+        if self.op.in_transaction() {
+            match timeout_at(self.deadline, lease.commit()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(fault)) if fault.kind == FaultKind::RolledBack => {
+                    unsettled.nothing_happened();
+                    return Err(Error::RolledBack { method: self.op.name() });
+                }
+                Ok(Err(fault)) if fault.kind.suspects_node() => {
+                    self.suspect();
+                    return Err(self.outcome_unknown(target, fault.message));
+                }
+                Ok(Err(fault)) => {
+                    unsettled.nothing_happened();
+                    return Err(self.database_error("COMMIT", target, fault));
+                }
+                Err(_) => return Err(self.outcome_unknown(target, "COMMIT was not answered in time".into())),
+            }
+        }
+        if self.context.is_none() && self.after.is_empty() {
+            return Ok(());
+        }
+        let position = match lease.committed_at() {
+            Some(position) => Some(position),
+            // The data is safe whatever happens now: without the position, later reads merely go to the primary.
+            None => timeout_at(self.deadline, lease.log_end()).await.ok().and_then(Result::ok),
+        };
+        if let Some(context) = &self.context {
+            match position {
+                Some(position) => context.wrote(position),
+                None => context.wrote_unseen(),
+            }
+        }
+        unsettled.settled();
+        self.after.publish(&self.runtime.cache, lower, position).await;
+        Ok(())
+    }
+
+    /// A position from inside the transaction, for a value that is to be written through.
+    async fn position_inside(&self, lease: &mut Lease<B>) -> Option<Position> {
+        if !self.after.writes_a_value() || !self.op.in_transaction() {
+            return None;
+        }
+        timeout_at(self.deadline, lease.log_end()).await.ok()?.ok()
+    }
+
+    async fn roll_back(&self, lease: &mut Lease<B>) {
+        if self.op.in_transaction() {
+            // What cannot be rolled back in time is closed when the lease is dropped.
+            let until = self.deadline.max(Instant::now() + Duration::from_millis(100));
+            let _ = timeout_at(until, lease.rollback()).await;
+        }
+    }
+
+    fn may_run_again(&self) -> bool {
+        self.op.may_run_again() && self.reruns + 1 < self.runtime.config.call.attempts && Instant::now() < self.deadline
+    }
+
+    fn suspect(&self) {
+        if let Some(target) = self.at {
+            self.runtime.cluster.suspect(target.node);
+        }
+    }
+
+    fn record(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+        if let Some(target) = self.at {
+            self.counts.series(target.node, target.lane).record(outcome, self.started.elapsed());
+        }
+    }
+
+    /// The node died under a write: inside a transaction nothing was committed, otherwise nobody knows.
+    fn lost_in_body(&self) -> Error {
+        match self.at {
+            Some(target) if !self.op.in_transaction() && self.op.intent() == Intent::Write => {
+                self.outcome_unknown(target, "the node stopped answering".into())
+            }
+            Some(target) => Error::Unavailable {
+                method: self.op.name(),
+                refusals: vec![self.refusal(
+                    target,
+                    Reason::NotReady,
+                    "the node stopped answering; nothing was committed",
+                )],
+            },
+            None => self.nobody(),
+        }
+    }
+
+    fn outcome_unknown(&self, target: Target, message: String) -> Error {
+        Error::OutcomeUnknown {
+            method: self.op.name(),
+            node: self.runtime.cluster.names()[target.node].to_string(),
+            message,
+        }
+    }
+
+    fn database_error(&self, doing: &'static str, target: Target, fault: Fault) -> Error {
+        Error::Database {
+            method: self.op.name(),
+            node: self.runtime.cluster.names()[target.node].to_string(),
+            doing,
+            message: fault.message,
+            sqlstate: fault.sqlstate,
+        }
+    }
+}
