@@ -2,3 +2,5 @@
 
 pub mod l1;
 pub mod l2;
+pub mod pattern;
+pub mod shape;
