@@ -91,16 +91,19 @@ return reply",
 pub(super) static STORE: LazyLock<Script> = LazyLock::new(|| {
     script(
         r"
-if ARGV[4] ~= '' and redis.call('GET', KEYS[3]) == ARGV[4] then redis.call('DEL', KEYS[3]) end
 local epoch, sweep = state(KEYS[1])
-if epoch ~= ARGV[1] or sweep ~= ARGV[2] then return 0 end
+local current = epoch == ARGV[1] and sweep == ARGV[2]
 for i = 4, #KEYS do
   local generation = redis.call('GET', KEYS[i])
-  if not generation or string.match(generation, '^%d+') ~= ARGV[i + 2] then return 0 end
+  current = current and generation and string.match(generation, '^%d+') == ARGV[i + 2]
 end
-local expiry = string.format('%016.0f', millis() + tonumber(ARGV[3]))
-redis.call('SET', KEYS[2], expiry .. ARGV[5], 'PX', ARGV[3])
-return 1",
+-- The value is the first write: after another one, Redis would take it although its memory is full.
+if current then
+  local expiry = string.format('%016.0f', millis() + tonumber(ARGV[3]))
+  redis.call('SET', KEYS[2], expiry .. ARGV[5], 'PX', ARGV[3])
+end
+if ARGV[4] ~= '' and redis.call('GET', KEYS[3]) == ARGV[4] then redis.call('DEL', KEYS[3]) end
+return current and 1 or 0",
     )
 });
 
