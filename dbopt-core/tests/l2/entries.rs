@@ -40,7 +40,7 @@ async fn another_shape_other_tags_another_key_under_one_hash_and_damage_are_miss
     assert_eq!(one.look_up(&that, &some).await, None);
     assert_eq!((one.layer.counts().collisions, one.layer.counts().unreadable), (1, 3));
     assert!(one.holds(&this, &some, b"value").await);
-    server.run(&["APPEND", "dbopt:{default}:g:a", "x"]).await;
+    server.run(&["SETRANGE", "dbopt:{default}:g:a", "0", "x"]).await;
     assert_eq!(one.look_up(&this, &some).await, None, "a generation that cannot be read");
     let name = format!("dbopt:{{default}}:v:{}", this.name());
     server.run(&["SET", &name, "nonsense"]).await;

@@ -111,7 +111,9 @@ impl Layer {
         while names.len() < limit
             && let Some(found) = keys.next().await?
         {
-            names.extend(found.iter().map(|name| name[inner.names.values.len()..].to_owned()));
+            // `A:` is also how the entries of `A::b` begin.
+            let own = found.iter().filter(|name| !name[prefix.len()..].contains(':'));
+            names.extend(own.map(|name| name[inner.names.values.len()..].to_owned()));
         }
         Ok(names.into_iter().take(limit).collect())
     }
