@@ -214,6 +214,10 @@ impl Connection for FakeConnection {
         None
     }
 
+    fn take_invalidations(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     async fn set_read_only(&mut self, _: bool) -> Result<(), Fault> {
         Ok(())
     }

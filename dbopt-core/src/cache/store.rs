@@ -229,7 +229,7 @@ impl Cache {
         pattern: &Pattern,
         position: Option<Position>,
         dry_run: bool,
-    ) -> Result<u64, l2::Error> {
+    ) -> Result<u64, l2::Missed> {
         let here = if dry_run { self.count_matching(pattern) } else { self.forget_matching(pattern, position) };
         match &self.l2 {
             Some(l2) => l2.invalidate_pattern(pattern, position, dry_run).await,
@@ -241,7 +241,7 @@ impl Cache {
     ///
     /// # Errors
     /// Why Redis could not be asked; this instance's memory is empty in any case.
-    pub async fn clear(&self, position: Option<Position>) -> Result<(), l2::Error> {
+    pub async fn clear(&self, position: Option<Position>) -> Result<(), l2::Missed> {
         self.fences.invalidate_all(position);
         self.l1.clear();
         match &self.l2 {
@@ -364,7 +364,7 @@ async fn hear(cache: std::sync::Weak<Cache>, mut events: mpsc::UnboundedReceiver
 }
 
 /// A value that a write is about to commit, for the cached method that would read it.
-pub trait Written: Send {
+pub trait Written: Send + Sync {
     /// What the cached entry depends on.
     fn tags(&self) -> &[String];
     /// How the tags stood when the value was made.

@@ -77,7 +77,7 @@ impl<B: Backend> Caching<'_, B> {
     ///
     /// # Errors
     /// When Redis could not be asked: this instance's memory is empty then, the rest is not.
-    pub async fn clear(&self) -> Result<(), l2::Error> {
+    pub async fn clear(&self) -> Result<(), l2::Missed> {
         let position = self.runtime.locate().await;
         self.runtime.cache.clear(position).await
     }
@@ -131,7 +131,7 @@ pub enum PatternError {
     Empty,
     /// Redis could not be asked.
     #[error("{0}; this instance's memory is done, repeat it for the others")]
-    Redis(#[from] l2::Error),
+    Redis(#[from] l2::Missed),
 }
 
 fn checked(pattern: &str) -> Result<Pattern, PatternError> {

@@ -201,6 +201,16 @@ impl L1 {
         removed.is_some()
     }
 
+    /// How many entries `matches` says yes to.
+    pub fn count_where(&self, mut matches: impl FnMut(&Entry) -> bool) -> usize {
+        let mut count = 0;
+        self.places.retain(&mut |entry| {
+            count += usize::from(matches(entry));
+            true
+        });
+        count
+    }
+
     /// Takes out every entry of which `matches` says so, by its key or its tags; returns how many. For patterns that fills
     /// under way may match too, [`Fences::invalidate_all`] comes first.
     pub fn invalidate_where(&self, mut matches: impl FnMut(&Entry) -> bool) -> usize {

@@ -10,6 +10,7 @@ use crate::backend::{Backend, Connection, Fault};
 use crate::cluster::{Cluster, NodeState, Topology};
 use crate::context::{self, Context};
 use crate::error::{Error, Reason, Refusal, Waiting};
+use crate::observe::Outcome;
 use crate::op::{Intent, Lane};
 use crate::pool::Lease;
 use crate::position::Position;
@@ -35,7 +36,7 @@ impl<B: Backend> Call<'_, B> {
         }
     }
 
-    pub(super) async fn find_connection(&mut self) -> Result<Lease<B>, Error> {
+    pub(in crate::runtime) async fn find_connection(&mut self) -> Result<Lease<B>, Error> {
         let method = self.op.name();
         if let Some(outer) = context::holder() {
             return Err(Error::NestedCall { inner: method, outer: outer.name() });
@@ -201,7 +202,7 @@ impl<B: Backend> Call<'_, B> {
     }
 
     /// The plan is exhausted: what each node said, and why others were not asked.
-    fn nobody(&self) -> Error {
+    pub(super) fn nobody(&self) -> Error {
         let mut refusals = self.refusals.clone();
         let topology = self.runtime.cluster.topology();
         for node in topology.nodes.iter().filter(|n| n.state != NodeState::Healthy) {

@@ -71,7 +71,7 @@ impl After {
                 cache.write_through(written, lower.zip(position)).await;
             }
         };
-        futures_util::join!(others, value);
+        futures_util::future::join(others, value).await;
     }
 }
 

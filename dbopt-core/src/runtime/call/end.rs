@@ -222,7 +222,7 @@ impl<B: Backend> Call<'_, B> {
         }
     }
 
-    fn database_error(&self, doing: &'static str, target: Target, fault: Fault) -> Error {
+    pub(super) fn database_error(&self, doing: &'static str, target: Target, fault: Fault) -> Error {
         Error::Database {
             method: self.op.name(),
             node: self.runtime.cluster.names()[target.node].to_string(),

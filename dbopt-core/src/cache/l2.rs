@@ -1,1 +1,0 @@
-//! The second layer: encoded values in Redis, shared by all instances.

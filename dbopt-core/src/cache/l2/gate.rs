@@ -1,0 +1,46 @@
+//! When Redis is not asked: after several answers in a row that came too late, until a ping is answered.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+
+use tokio::sync::Notify;
+
+/// How many late answers in a row close the way.
+const LATE: u32 = 3;
+
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    late: AtomicU32,
+    refusing: AtomicBool,
+    /// Wakes who pings.
+    pub(super) tripped: Notify,
+}
+
+impl Gate {
+    pub(super) fn refuses(&self) -> bool {
+        self.refusing.load(Relaxed)
+    }
+
+    pub(super) fn late(&self) {
+        if self.late.fetch_add(1, Relaxed) + 1 >= LATE && !self.refusing.swap(true, Relaxed) {
+            self.tripped.notify_one();
+        }
+    }
+
+    /// A ping was not answered.
+    pub(super) fn refuse(&self) {
+        self.refusing.store(true, Relaxed);
+    }
+
+    /// An answer came in time; one that was asked for before the gate began to refuse opens nothing.
+    pub(super) fn in_time(&self) {
+        if self.late.load(Relaxed) != 0 && !self.refuses() {
+            self.late.store(0, Relaxed);
+        }
+    }
+
+    /// A ping was answered.
+    pub(super) fn open(&self) {
+        self.late.store(0, Relaxed);
+        self.refusing.store(false, Relaxed);
+    }
+}

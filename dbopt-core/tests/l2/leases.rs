@@ -1,0 +1,142 @@
+//! Strong consistency: what readers believe when a writer cannot reach Redis.
+
+use std::time::Duration;
+
+use dbopt_core::cache::l2::{Config, Event, Key, Standing};
+use tokio::time::{Instant, sleep_until};
+
+use super::server::{Instance, SHAPE, Server, eventually, key, tags};
+
+fn strong(server: &Server) -> Config {
+    let mut config = server.config();
+    config.strong = true;
+    config.forget_after = Duration::from_secs(60);
+    config.settle = Duration::from_millis(1);
+    config
+}
+
+/// Fills until strong look-ups hit: Redis was new and its unknown writers must be forgotten first.
+pub async fn trusted(one: &Instance, key: &Key, tags: &[String]) {
+    eventually("strong look-ups are trusted", async || {
+        if one.look_up(key, tags).await.is_none() {
+            let fill = one.begin(key, tags).await;
+            one.store(key, tags, &fill, b"v").await;
+        }
+        one.layer.look_up(key, tags, SHAPE, true).await.unwrap().is_some()
+    })
+    .await;
+}
+
+async fn registered(one: &Instance) {
+    eventually("the writer is registered", async || one.layer.standing() == Standing::Registered).await;
+}
+
+#[tokio::test]
+async fn strong_readers_distrust_a_writer_that_fell_silent_until_it_has_delivered() {
+    let server = Server::start(&[]).await;
+    let mut config = strong(&server);
+    config.settle = Duration::from_secs(30);
+    config.forget_after = Duration::from_secs(30);
+    let mut first = config.clone();
+    (first.settle, first.forget_after) = (Duration::ZERO, Duration::from_secs(30));
+    let (reader, writer) = (Instance::start(first).await, Instance::start(config).await);
+    let (key, tags) = (key("k"), tags(&["t"]));
+    registered(&writer).await;
+    trusted(&reader, &key, &tags).await;
+    let found = reader.look_up(&key, &tags).await.unwrap();
+    assert!(reader.layer.check(&tags, &found.generations).await.unwrap());
+
+    let until = writer.layer.silence().unwrap();
+    assert_eq!(writer.layer.standing(), Standing::Silent(until));
+    assert!(until <= Instant::now() + Duration::from_millis(700), "a write must not wait for long");
+    sleep_until(until).await;
+    assert_eq!(reader.layer.look_up(&key, &tags, SHAPE, true).await.unwrap(), None);
+    assert!(!reader.layer.check(&tags, &found.generations).await.unwrap());
+    assert!(reader.layer.counts().distrusted >= 2);
+    assert!(reader.holds(&key, &tags, b"v").await);
+
+    writer.layer.resume();
+    let strong = async || reader.layer.look_up(&key, &tags, SHAPE, true).await.unwrap();
+    eventually("trust comes back", async || strong().await.is_some()).await;
+}
+
+#[tokio::test]
+async fn a_writer_that_leaves_in_order_is_missed_by_nobody() {
+    let server = Server::start(&[]).await;
+    let (reader, writer) = (Instance::start(strong(&server)).await, Instance::start(strong(&server)).await);
+    let (key, tags) = (key("k"), tags(&["t"]));
+    trusted(&reader, &key, &tags).await;
+    assert_eq!(writer.layer.shutdown(Instant::now() + Duration::from_secs(1)).await, 0);
+    let members = server.run(&["ZCARD", "dbopt:{default}:writers"]).await;
+    assert_eq!(redis::from_redis_value::<u64>(members).unwrap(), 2, "the reader and the set's own mark");
+}
+
+#[tokio::test]
+async fn a_writer_that_is_gone_for_long_is_forgotten_with_everything_cached() {
+    let server = Server::start(&[]).await;
+    let mut config = strong(&server);
+    (config.forget_after, config.settle) = (Duration::from_millis(300), Duration::ZERO);
+    let mut reader = Instance::start(config.clone()).await;
+    let (key, tags) = (key("k"), tags(&["t"]));
+    trusted(&reader, &key, &tags).await;
+    let writer = Instance::start(config).await;
+    eventually("the writer is in the set", async || {
+        let members = server.run(&["ZCARD", "dbopt:{default}:writers"]).await;
+        redis::from_redis_value::<u64>(members).unwrap() == 3
+    })
+    .await;
+    while reader.events.try_recv().is_ok() {}
+    drop(writer);
+    eventually("the reader distrusts it", async || {
+        reader.layer.look_up(&key, &tags, SHAPE, true).await.unwrap().is_none()
+    })
+    .await;
+    eventually("it is forgotten", async || {
+        reader.layer.look_up(&key, &tags, SHAPE, true).await.unwrap();
+        reader.layer.counts().forgotten >= 2
+    })
+    .await;
+    reader.expect(Event::Cleared).await;
+    assert_eq!(reader.look_up(&key, &tags).await, None, "what it may have missed is gone too");
+    trusted(&reader, &key, &tags).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_lost_its_writers_is_not_believed() {
+    let server = Server::start(&[]).await;
+    let mut config = strong(&server);
+    (config.forget_after, config.settle) = (Duration::from_secs(60), Duration::from_secs(60));
+    let reader = Instance::start(config).await;
+    let (key, tags) = (key("k"), tags(&["t"]));
+    reader.fill(&key, &tags, b"v").await;
+    assert!(reader.holds(&key, &tags, b"v").await);
+    assert_eq!(reader.layer.look_up(&key, &tags, SHAPE, true).await.unwrap(), None, "it may have known a writer");
+    server.run(&["DEL", "dbopt:{default}:writers"]).await;
+    assert_eq!(reader.layer.look_up(&key, &tags, SHAPE, true).await.unwrap(), None);
+    eventually("the loss is marked", async || server.keys("*:writers").await.len() == 1).await;
+    assert_eq!(reader.look_up(&key, &tags).await, None, "under a new epoch");
+}
+
+#[tokio::test]
+async fn a_renewal_delayed_by_a_frozen_redis_brings_nobody_back() {
+    let server = Server::start(&[]).await;
+    let (reader, writer) = (Instance::start(strong(&server)).await, Instance::start(strong(&server)).await);
+    let (key, tags) = (key("k"), tags(&["t"]));
+    trusted(&reader, &key, &tags).await;
+    server.freeze();
+    // Renewals are on their way to a Redis that does not run.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let until = writer.layer.silence().unwrap();
+    sleep_until(until).await;
+    server.thaw();
+    eventually("Redis answers again", async || {
+        let answer = reader.layer.look_up(&key, &tags, SHAPE, true).await;
+        assert!(!matches!(answer, Ok(Some(_))));
+        answer.is_ok()
+    })
+    .await;
+    for _ in 0..50 {
+        assert!(!matches!(reader.layer.look_up(&key, &tags, SHAPE, true).await, Ok(Some(_))));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
