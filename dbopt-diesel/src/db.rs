@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dbopt_core::op::Op;
-use dbopt_core::runtime::{AsyncFnOnceRef, AsyncFnRef, Runtime, Status};
+use dbopt_core::runtime::{AsyncFnOnceRef, AsyncFnRef, Caching, Runtime, Status};
 
 use crate::statement::StatementWatch;
 use crate::{Config, Conn, Error, Postgres};
@@ -122,6 +122,11 @@ impl Db {
         T: Send + 'a,
     {
         self.runtime.write(op, body)
+    }
+
+    /// The cache by hand: invalidating what other programs changed, clearing, warming.
+    pub fn cache(&self) -> Caching<'_, Postgres> {
+        self.runtime.caching()
     }
 
     /// The state right now: nodes, lag, pools, calls. Asks no server.

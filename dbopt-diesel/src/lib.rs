@@ -72,7 +72,7 @@ pub use dbopt_core::runtime::http::{ContextLayer, ContextService};
 pub use dbopt_core::{
     context::{Context, Token, independent, spawn},
     op::{Intent, Op},
-    runtime::{Config, Secret, Status},
+    runtime::{Caching, Config, Secret, Status, Warmed},
 };
 pub use dbopt_macros::{batched, cached, critical, rate_limited, read, repository, write};
 pub use error::{Error, ErrorKind};

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Call, Runtime};
 use crate::backend::{Backend, Connection};
 use crate::cache::flight::Shared;
-use crate::cache::lookup::{Load, Lookup, Needs, Step};
+use crate::cache::lookup::{Load, Lookup, Needs, NewValue, Step};
 use crate::cache::{Cached, Codec};
 use crate::context::{self, Context};
 use crate::error::{Error, Waiting};
@@ -291,5 +291,37 @@ where
 
     fn stand_in(&mut self) -> Option<T> {
         self.lookup.as_mut().and_then(Lookup::stand_in)
+    }
+}
+
+impl<B: Backend> Call<'_, B> {
+    /// Keeps `value` for `method`, once what this call writes is committed, if nobody can have written a later one by then. In
+    /// any case the cached method's `tags` are invalidated.
+    pub fn write_through<T, E, C, K>(
+        &mut self,
+        method: CachedMethod<Result<T, E>, C>,
+        key: &K,
+        tags: Vec<String>,
+        absence: fn(&T) -> bool,
+        value: &T,
+    ) where
+        T: Clone + Send + Sync + 'static,
+        C: Codec<T>,
+        K: CallKey + ?Sized,
+    {
+        let spec = method.method;
+        let runtime = self.runtime();
+        tags.iter().for_each(|tag| self.invalidates(tag.as_str()));
+        // Whoever writes is not everybody who reads.
+        if !runtime.cache.is_enabled() || spec.varies_by_user() {
+            return;
+        }
+        let lookup = with_key(spec.op().id(), key.arguments(), |found| {
+            Lookup::<T, C>::new(runtime.cache.clone(), spec, found, key.text(), tags, Needs::default())
+        });
+        match lookup {
+            Ok(lookup) => self.writes_through(Box::new(NewValue::new(lookup, value.clone(), absence(value)))),
+            Err(error) => runtime.cache.no_key(spec, &error),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod count;
 mod frames;
+mod invalidations;
 mod pending;
 mod session;
 mod tap;
@@ -27,6 +28,8 @@ use futures_util::future::{BoxFuture, join};
 pub(crate) use count::Counts;
 pub(crate) use tap::Tap;
 pub(crate) use wire::Wire;
+
+use invalidations::Invalidations;
 
 use crate::connect::{Canceller, Driver};
 
@@ -58,6 +61,7 @@ pub struct Conn {
     read_only: Option<bool>,
     track_position: bool,
     committed_at: Option<Position>,
+    invalidations: Invalidations,
     /// Ends the task that moves the bytes when the connection is dropped.
     _driver: Driver,
 }
@@ -91,6 +95,7 @@ impl Conn {
             read_only: Some(parts.read_only),
             track_position: false,
             committed_at: None,
+            invalidations: Invalidations::default(),
             _driver: parts.driver,
         }
     }
@@ -109,6 +114,15 @@ impl Conn {
     /// Whether the server is a standby: it shows what it has replayed and refuses writes.
     pub fn is_standby(&self) -> bool {
         self.wire.is_standby()
+    }
+
+    /// Makes cached results with these tags unservable once what this connection's call writes is committed; not if it, or
+    /// the savepoint it is in, is rolled back.
+    ///
+    /// The second form of a `#[write(invalidates = ..)]` method does it. On a connection of your own, outside of dbopt's calls, nothing
+    /// follows.
+    pub fn invalidate_on_commit<T: Into<String>>(&self, tags: impl IntoIterator<Item = T>) {
+        self.invalidations.add(tags.into_iter().map(Into::into).collect());
     }
 
     /// Statements that have ended on this connection since it was opened.
@@ -156,10 +170,12 @@ impl SimpleAsyncConnection for Conn {
     async fn batch_execute(&mut self, query: &str) -> QueryResult<()> {
         // The transaction manager's COMMIT of the outermost transaction passes here.
         if query != COMMIT {
-            return self.pg.batch_execute(query).await;
+            let result = self.pg.batch_execute(query).await;
+            self.invalidations.ran(query, &result);
+            return result;
         }
         self.wire.forget_rollback();
-        if self.track_position {
+        if self.track_position || !self.invalidations.is_empty() {
             self.commit_and_locate().await?;
         } else {
             self.pg.batch_execute(COMMIT).await?;

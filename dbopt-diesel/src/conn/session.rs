@@ -39,6 +39,7 @@ impl Connection for Conn {
         self.wire.forget_faults();
         self.track_position = track_position;
         self.committed_at = None;
+        drop(self.invalidations.take());
     }
 
     fn fault(&mut self) -> Option<Fault> {
@@ -47,6 +48,10 @@ impl Connection for Conn {
 
     fn committed_at(&mut self) -> Option<Position> {
         self.committed_at.take()
+    }
+
+    fn take_invalidations(&mut self) -> Vec<String> {
+        self.invalidations.take()
     }
 
     async fn set_read_only(&mut self, read_only: bool) -> Result<(), Fault> {
@@ -165,7 +170,7 @@ impl Conn {
         if self.has_left_over() && !self.quiet_down().await {
             return Err(Fault::lost("what a dropped nested transaction left running could not be stopped"));
         }
-        let undone = self.pg.batch_execute("ROLLBACK TO SAVEPOINT diesel_savepoint_1").await;
+        let undone = self.batch_execute("ROLLBACK TO SAVEPOINT diesel_savepoint_1").await;
         self.told(undone)
     }
 

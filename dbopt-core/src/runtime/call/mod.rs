@@ -89,6 +89,10 @@ impl<'a, B: Backend> Call<'a, B> {
         }
     }
 
+    pub(super) fn runtime(&self) -> Arc<Runtime<B>> {
+        self.runtime.clone()
+    }
+
     /// When it ends at the latest.
     pub fn deadline(&self) -> Instant {
         self.deadline
