@@ -7,7 +7,7 @@ use syn::{Attribute, Meta, Token, parse_quote};
 /// What the public function is given: documentation, conditions and lints. Everything else, such as
 /// `#[tracing::instrument(skip(conn))]`, belongs to the body and stays with it.
 pub(crate) fn public(attrs: &[Attribute]) -> Vec<Attribute> {
-    let mut public: Vec<Attribute> = attrs.iter().filter_map(shared).collect();
+    let mut public = kept(attrs, &["doc", "cfg", "must_use", "deprecated", "allow", "warn", "deny", "forbid"]);
     if public.iter().any(|attr| attr.path().is_ident("deprecated")) {
         // It calls its twin, which is deprecated with it.
         public.push(parse_quote!(#[allow(deprecated)]));
@@ -15,14 +15,18 @@ pub(crate) fn public(attrs: &[Attribute]) -> Vec<Attribute> {
     public
 }
 
-fn shared(attr: &Attribute) -> Option<Attribute> {
-    let meta = shared_meta(&attr.meta)?;
-    Some(Attribute { meta, ..attr.clone() })
+/// What an item that is written beside a method shares with it: whether it is there at all, and lints that were silenced.
+pub(crate) fn beside(attrs: &[Attribute]) -> Vec<Attribute> {
+    kept(attrs, &["cfg", "allow"])
 }
 
-fn shared_meta(meta: &Meta) -> Option<Meta> {
-    const KEPT: [&str; 8] = ["doc", "cfg", "must_use", "deprecated", "allow", "warn", "deny", "forbid"];
-    if KEPT.iter().any(|name| meta.path().is_ident(name)) {
+fn kept(attrs: &[Attribute], names: &[&str]) -> Vec<Attribute> {
+    let kept = |attr: &Attribute| Some(Attribute { meta: kept_meta(&attr.meta, names)?, ..attr.clone() });
+    attrs.iter().filter_map(kept).collect()
+}
+
+fn kept_meta(meta: &Meta, names: &[&str]) -> Option<Meta> {
+    if names.iter().any(|name| meta.path().is_ident(name)) {
         return Some(meta.clone());
     }
     let Meta::List(list) = meta else { return None };
@@ -34,7 +38,7 @@ fn shared_meta(meta: &Meta) -> Option<Meta> {
     if list.path.is_ident("cfg_attr") {
         let mut parts = list.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated).ok()?.into_iter();
         let condition = parts.next()?;
-        let kept: Vec<Meta> = parts.filter_map(|part| shared_meta(&part)).collect();
+        let kept: Vec<Meta> = parts.filter_map(|part| kept_meta(&part, names)).collect();
         return (!kept.is_empty()).then(|| parse_quote!(cfg_attr(#condition, #(#kept),*)));
     }
     None
@@ -57,14 +61,17 @@ mod tests {
 
     use super::*;
 
-    fn kept(source: &str) -> String {
-        let attrs = Attribute::parse_outer.parse_str(source).unwrap();
-        public(&attrs).iter().map(|attr| attr.to_token_stream().to_string()).collect::<Vec<_>>().join(" ")
+    fn attrs(source: &str) -> Vec<Attribute> {
+        Attribute::parse_outer.parse_str(source).unwrap()
+    }
+
+    fn written(attrs: &[Attribute]) -> String {
+        attrs.iter().map(|attr| attr.to_token_stream().to_string()).collect::<Vec<_>>().join(" ")
     }
 
     fn same(left: &str, right: &str) {
         let right: proc_macro2::TokenStream = right.parse().unwrap();
-        assert_eq!(kept(left), right.to_string(), "{left}");
+        assert_eq!(written(&public(&attrs(left))), right.to_string(), "{left}");
     }
 
     #[test]
@@ -91,6 +98,12 @@ mod tests {
         for attr in ["#[tracing::instrument(skip(conn))]", "#[inline]", "#[rustfmt::skip]"] {
             same(attr, "");
         }
+    }
+
+    #[test]
+    fn an_item_beside_is_there_when_the_method_is() {
+        let given = attrs("#[doc = \"a\"] #[cfg(a)] #[must_use] #[deprecated] #[instrument] #[cfg_attr(b, cfg(c))]");
+        assert_eq!(written(&beside(&given)), written(&attrs("#[cfg(a)] #[cfg_attr(b, cfg(c))]")));
     }
 
     #[test]

@@ -13,7 +13,6 @@ struct NotYet {
 }
 
 const NOT_YET: &[NotYet] = &[
-    NotYet { helper: "cached", option: None, meanwhile: "write `#[read]`: the same call without a cache" },
     NotYet {
         helper: "batched",
         option: None,
@@ -23,16 +22,6 @@ const NOT_YET: &[NotYet] = &[
         helper: "rate_limited",
         option: None,
         meanwhile: "remove it, and limit in front of the call, for example with a tower layer",
-    },
-    NotYet {
-        helper: "write",
-        option: Some("invalidates"),
-        meanwhile: "remove it: nothing is cached yet, so nothing can be out of date",
-    },
-    NotYet {
-        helper: "write",
-        option: Some("write_through"),
-        meanwhile: "remove it: nothing is cached yet, so the next read sees what was written",
     },
 ];
 

@@ -1,25 +1,39 @@
 //! Decides whether what was written makes sense, and what it means. Finds every mistake before it gives up.
 
+mod caching;
 mod operation;
 mod placeholders;
 mod signature;
+mod target;
 
 use crate::errors::Errors;
-use crate::model::{Block, Function, Given, Helpers, Item, Method, Place, Settings};
+use crate::model::{Block, Effects, Function, Given, Helpers, Item, Kept, Method, Place, Settings};
 use crate::parse::plain;
+
+/// The block, and the helpers of each of its items.
+pub(crate) struct All<'a> {
+    pub(crate) block: &'a Block,
+    pub(crate) helpers: &'a [Option<Helpers>],
+}
 
 /// The method to expand. `None` when its signature does not allow one; mistakes in options alone leave a method that can
 /// be expanded, so that its callers still type-check.
 pub(crate) fn method<'a>(
     function: &'a Function,
-    helpers: &Helpers,
-    block: &Block,
+    helpers: &'a Helpers,
+    all: &All<'a>,
     errors: &mut Errors,
 ) -> Option<Method<'a>> {
     let operation = operation::decide(helpers, errors);
-    let signature = signature::read(function, &block.place, operation, errors);
-    placeholders::check(helpers, &signature.names, errors);
-    let free = name_is_free(function, block, errors);
+    let signature = signature::read(function, &all.block.place, operation, errors);
+    let named = placeholders::check(helpers, &signature.names, errors);
+    let cached = helpers.cached.as_ref().map(|cached| &cached.value);
+    let kept = cached.and_then(|options| {
+        let kept = caching::check(function, signature.returns, errors);
+        kept.then(|| Kept { options, caller: caching::asks_who_calls(options, &function.body) })
+    });
+    let effects = effects(function, helpers, all, errors);
+    let free = name_is_free(function, all.block, errors);
     let (connection, returns) = (signature.connection?, signature.returns?);
     (signature.sound && free).then_some(Method {
         source: function,
@@ -28,7 +42,17 @@ pub(crate) fn method<'a>(
         connection,
         arguments: signature.arguments,
         returns,
+        cached: kept.filter(|_| named && helpers.write.is_none()),
+        effects: effects.filter(|_| named),
     })
+}
+
+/// What a write says about cached values.
+fn effects<'a>(function: &Function, helpers: &'a Helpers, all: &All<'a>, errors: &mut Errors) -> Option<Effects<'a>> {
+    let write = &helpers.write.as_ref()?.value;
+    let invalidates = write.invalidates.as_ref().map(|tags| tags.value.as_slice()).unwrap_or_default();
+    let through = write.write_through.as_ref().and_then(|given| target::find(&given.value, function, all, errors));
+    (!invalidates.is_empty() || through.is_some()).then_some(Effects { invalidates, through })
 }
 
 /// `find` becomes `find` and `find_in`: nobody else may have that name.
@@ -51,7 +75,7 @@ fn name_is_free(function: &Function, block: &Block, errors: &mut Errors) -> bool
 /// What is wrong with the block as a whole. `false`: nothing in it can be expanded.
 pub(crate) fn block(block: &Block, settings: &Settings, errors: &mut Errors) -> bool {
     match (&block.place, &settings.db) {
-        (Place::Impl { name, of_trait: Some(of_trait) }, _) => {
+        (Place::Impl { name, of_trait: Some(of_trait), .. }, _) => {
             let message = format!(
                 "a trait's `impl` cannot be a repository, as the trait fixes the signatures: put the methods into \
                  `impl {name} {{ .. }}` and call them from here"

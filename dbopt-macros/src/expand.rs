@@ -1,13 +1,19 @@
 //! A [`Method`] to tokens: one static, and one call into the runtime. Nothing is decided here.
 
+mod cached;
+mod effects;
+mod text;
+mod twin;
+
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Attribute, Type};
 
+use self::effects::Statements;
 use crate::attrs;
 use crate::generics;
-use crate::model::{Argument, Function, Intent, Method, Operation, Settings};
+use crate::model::{Argument, Intent, Method, Operation, Settings};
 use crate::parse::plain;
 
 /// What all methods of a block have in common.
@@ -16,104 +22,141 @@ pub(crate) struct Scope<'a> {
     pub(crate) krate: TokenStream,
     /// `Flights`, in `Flights::find`.
     pub(crate) name: &'a str,
+    /// Whether that is a type with types or constants as parameters.
+    pub(crate) generic: bool,
     pub(crate) settings: &'a Settings,
 }
 
-/// The public function, and the user's own under the name `<name>_in`.
+/// The public function, and the user's own under the name `<name>_in`; before them, how a cached result is kept.
 pub(crate) fn method(method: &Method<'_>, scope: &Scope<'_>) -> TokenStream {
+    let accessor = cached::accessor(method, scope);
     let public = public(method, scope);
-    let twin = twin(method.source);
-    quote!(#public #twin)
+    let twin = twin::twin(method, scope);
+    quote!(#accessor #public #twin)
 }
 
 fn public(method: &Method<'_>, scope: &Scope<'_>) -> TokenStream {
     let site = Span::mixed_site();
-    let (source, krate, returns) = (method.source, &scope.krate, method.returns);
+    let (source, returns) = (method.source, method.returns);
     let sig = &source.sig;
     let (attrs, vis, name) = (attrs::public(&source.attrs), &source.vis, &sig.ident);
     let (asyncness, fn_token, generics) = (&sig.asyncness, &sig.fn_token, generics::without_connection(method));
     let where_clause = &sig.generics.where_clause;
-    let operation = operation(method, scope);
-    let (first, db) = database(method, scope);
+    let (first, _) = database(method, scope);
     let parameters = method.arguments.iter().map(parameter);
-    let outcome = assert_outcome(returns, krate);
-    let attempts = attempts(method, krate);
+    let work = match &method.cached {
+        Some(kept) => cached::work(method, kept, scope),
+        None => work(method, scope),
+    };
     quote_spanned! {site=>
         #(#attrs)*
         #vis #asyncness #fn_token #name #generics (#first, #(#parameters),*) -> #returns #where_clause {
-            static __DBOPT_OP: #krate::__private::Op = #operation;
-            #outcome
-            let mut __dbopt_call = #krate::__private::call(#db, &__DBOPT_OP);
-            #attempts
+            #work
         }
     }
 }
 
+/// The body of the public function.
+fn work(method: &Method<'_>, scope: &Scope<'_>) -> TokenStream {
+    let (site, krate) = (Span::mixed_site(), &scope.krate);
+    let operation = operation(method, scope);
+    let (_, db) = database(method, scope);
+    let outcome = assert_outcome(method.returns, krate);
+    let effects = Statements::new(method, scope);
+    let before = effects.as_ref().map(Statements::before);
+    let attempts = attempts(method, effects.and_then(|effects| effects.after()), krate);
+    quote_spanned! {site=>
+        static __DBOPT_OP: #krate::__private::Op = #operation;
+        #outcome
+        let mut __dbopt_call = #krate::__private::call(#db, &__DBOPT_OP);
+        #before
+        #attempts
+    }
+}
+
 /// The body may run again: a loop, until the runtime is content. Else: once.
-fn attempts(method: &Method<'_>, krate: &TokenStream) -> TokenStream {
+fn attempts(method: &Method<'_>, after: Option<TokenStream>, krate: &TokenStream) -> TokenStream {
     let site = Span::mixed_site();
-    let body = body(method, krate);
     // What needs `E: From<Error>` stands at the return type, where a message about it belongs.
     let at_return = located(method.returns);
     let acquire = quote_spanned! {at_return=>
         let mut __dbopt_lease = __dbopt_call.acquire().await?;
     };
     if method.operation.runs_again() {
-        let finish = quote_spanned!(at_return=> __dbopt_call.finish(__dbopt_lease, __dbopt_attempt).await);
-        quote_spanned! {site=>
-            loop {
-                #acquire
-                #body
-                let __dbopt_attempt = __dbopt_call.run(__dbopt_body).await;
-                if let ::core::option::Option::Some(__dbopt_result) = #finish {
-                    break __dbopt_result;
-                }
-            }
-        }
-    } else {
-        let finish = quote_spanned!(at_return=> __dbopt_call.finish_once(__dbopt_lease, __dbopt_attempt).await);
-        quote_spanned! {site=>
+        return repeated(method, &acquire, after, krate);
+    }
+    let body = body(method, krate);
+    let finish = quote_spanned!(at_return=> __dbopt_call.finish_once(__dbopt_lease, __dbopt_attempt).await);
+    quote_spanned! {site=>
+        #acquire
+        #body
+        let __dbopt_attempt = __dbopt_call.run(__dbopt_body).await;
+        #after
+        #finish
+    }
+}
+
+fn repeated(
+    method: &Method<'_>,
+    acquire: &TokenStream,
+    after: Option<TokenStream>,
+    krate: &TokenStream,
+) -> TokenStream {
+    let body = body(method, krate);
+    let at_return = located(method.returns);
+    let finish = quote_spanned!(at_return=> __dbopt_call.finish(__dbopt_lease, __dbopt_attempt).await);
+    quote_spanned! {Span::mixed_site()=>
+        loop {
             #acquire
             #body
             let __dbopt_attempt = __dbopt_call.run(__dbopt_body).await;
-            #finish
+            #after
+            if let ::core::option::Option::Some(__dbopt_result) = #finish {
+                break __dbopt_result;
+            }
         }
     }
 }
 
-/// `let __dbopt_body = Self::find_in(self, lend(..), ..);`. A `#[cfg]` cannot stand on an argument of a call, so with
-/// `#[cfg]` on parameters there is one such line for each combination.
+/// `let __dbopt_body = Self::find_in(self, lend(..), ..);`
 fn body(method: &Method<'_>, krate: &TokenStream) -> TokenStream {
+    let loan = loan(method, krate);
+    combinations(&method.arguments, |arguments| {
+        let call = call(method, &loan, arguments.iter().map(|argument| passed(argument, krate)));
+        quote_spanned!(Span::mixed_site()=> let __dbopt_body = #call;)
+    })
+}
+
+/// A statement about the arguments. A `#[cfg]` cannot stand on an argument of a call, so with `#[cfg]` on parameters there
+/// is one such statement for each combination.
+fn combinations(arguments: &[Argument<'_>], statement: impl Fn(&[&Argument<'_>]) -> TokenStream) -> TokenStream {
     let site = Span::mixed_site();
-    let conditions = conditions(&method.arguments);
+    let conditions = conditions(arguments);
     let combinations = (0..1_usize << conditions.len()).map(|chosen| {
         let holds = |condition: &TokenStream| {
             let at = conditions.iter().position(|other| other.to_string() == condition.to_string());
             at.is_none_or(|at| chosen & (1 << at) != 0)
         };
-        let passed = method.arguments.iter().filter(|argument| condition(argument).is_none_or(|it| holds(&it)));
-        let call = call(method, passed, krate);
+        let passed = arguments.iter().filter(|argument| condition(argument).is_none_or(|it| holds(&it)));
+        let statement = statement(&passed.collect::<Vec<_>>());
         let terms = conditions.iter().map(|it| if holds(it) { it.clone() } else { quote!(not(#it)) });
         let cfg = (!conditions.is_empty()).then(|| quote!(#[cfg(all(#(#terms),*))]));
-        quote_spanned!(site=> #cfg let __dbopt_body = #call;)
+        quote_spanned!(site=> #cfg #statement)
     });
     combinations.collect()
 }
 
-fn call<'a>(
-    method: &Method<'_>,
-    arguments: impl Iterator<Item = &'a Argument<'a>>,
-    krate: &TokenStream,
-) -> TokenStream {
+/// A call of the user's own function.
+fn call(method: &Method<'_>, conn: &TokenStream, arguments: impl Iterator<Item = TokenStream>) -> TokenStream {
     let site = Span::mixed_site();
-    let twin = twin_name(&method.source.sig.ident);
+    let body = twin::body_name(method);
     let turbofish = generics::turbofish(&method.source.sig.generics);
     let function = match method.receiver {
-        Some(_) => quote_spanned!(site=> Self::#twin #turbofish),
-        None => quote_spanned!(site=> self::#twin #turbofish),
+        Some(_) => quote_spanned!(site=> Self::#body #turbofish),
+        None => quote_spanned!(site=> self::#body #turbofish),
     };
     let receiver = method.receiver.map(|receiver| receiver.self_token).into_iter().map(|it| quote!(#it));
-    let passed = receiver.chain([loan(method, krate)]).chain(arguments.map(|argument| passed(argument, krate)));
+    let passed = receiver.chain([conn.clone()]).chain(arguments);
     quote_spanned!(site=> #function(#(#passed),*))
 }
 
@@ -134,19 +177,6 @@ fn passed(argument: &Argument<'_>, krate: &TokenStream) -> TokenStream {
     name.set_span(last.resolved_at(Span::mixed_site()));
     let reference = quote_spanned!(first.resolved_at(Span::mixed_site())=> &);
     quote_spanned!(located(argument.ty)=> #krate::__private::clone_arg(#reference #name))
-}
-
-/// The user's function, renamed and otherwise as it was.
-fn twin(source: &Function) -> TokenStream {
-    let (attrs, vis, body) = (&source.attrs, &source.vis, &source.body);
-    let documentation = attrs::documentation_of_twin(attrs);
-    let mut sig = source.sig.clone();
-    sig.ident = twin_name(&sig.ident);
-    quote!(#(#attrs)* #documentation #vis #sig #body)
-}
-
-fn twin_name(name: &Ident) -> Ident {
-    format_ident!("{}_in", name)
 }
 
 fn operation(method: &Method<'_>, scope: &Scope<'_>) -> TokenStream {
@@ -211,16 +241,8 @@ fn hygienic(name: &Ident) -> Ident {
 
 /// A bound that says what a return type must be. `impl Trait` cannot be named in a body; `finish` checks it there.
 fn assert_outcome(returns: &Type, krate: &TokenStream) -> Option<TokenStream> {
-    let named = !contains_impl(returns.to_token_stream());
+    let named = !generics::contains_impl(returns);
     named.then(|| quote_spanned!(located(returns)=> #krate::__private::assert_outcome::<#returns>();))
-}
-
-fn contains_impl(tokens: TokenStream) -> bool {
-    tokens.into_iter().any(|token| match token {
-        proc_macro2::TokenTree::Ident(word) => word == "impl",
-        proc_macro2::TokenTree::Group(group) => contains_impl(group.stream()),
-        _ => false,
-    })
 }
 
 fn conditions(arguments: &[Argument<'_>]) -> Vec<TokenStream> {

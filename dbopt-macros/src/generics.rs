@@ -37,6 +37,27 @@ pub(crate) fn turbofish(generics: &Generics) -> Option<TokenStream> {
     (!names.is_empty()).then(|| quote!(::<#(#names),*>))
 }
 
+/// Whether something in the tokens has a type without a name.
+pub(crate) fn contains_impl(tokens: impl ToTokens) -> bool {
+    tokens.to_token_stream().into_iter().any(|token| match token {
+        TokenTree::Ident(word) => word == "impl",
+        TokenTree::Group(group) => contains_impl(group.stream()),
+        _ => false,
+    })
+}
+
+/// Whether a type holds a reference or a lifetime other than `'static`.
+pub(crate) fn borrows(tokens: impl ToTokens) -> bool {
+    let tokens: Vec<TokenTree> = tokens.to_token_stream().into_iter().collect();
+    let is = |token: Option<&TokenTree>, char| matches!(token, Some(TokenTree::Punct(mark)) if mark.as_char() == char);
+    tokens.iter().enumerate().any(|(at, token)| match token {
+        TokenTree::Punct(mark) if mark.as_char() == '&' => !is(tokens.get(at + 1), '\''),
+        TokenTree::Ident(word) => at > 0 && is(tokens.get(at - 1), '\'') && word != "static",
+        TokenTree::Group(group) => borrows(group.stream()),
+        _ => false,
+    })
+}
+
 /// Whether a lifetime occurs in the tokens.
 pub(crate) fn mentions(tokens: impl ToTokens, lifetime: &str) -> bool {
     let mut quoted = false;
@@ -54,6 +75,20 @@ pub(crate) fn mentions(tokens: impl ToTokens, lifetime: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_borrowed_is_seen_at_any_depth() {
+        for (ty, borrowed) in [
+            ("Result<Vec<(i64, &str)>, E>", true),
+            ("QueryResult<Cow<'_, str>>", true),
+            ("QueryResult<&'a str>", true),
+            ("QueryResult<&'static str>", false),
+            ("QueryResult<Cow<'static, str>>", false),
+            ("QueryResult<Option<Flight>>", false),
+        ] {
+            assert_eq!(borrows(ty.parse::<TokenStream>().unwrap()), borrowed, "{ty}");
+        }
+    }
 
     #[test]
     fn lifetimes_are_found_at_any_depth() {

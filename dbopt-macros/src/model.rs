@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
-use syn::{Attribute, Expr, Path, Receiver, Signature, Type, Visibility};
+use syn::{Attribute, Expr, Lit, Member, Path, Receiver, Signature, Type, Visibility};
 
 use crate::rate::Rate;
 use crate::template::Part;
@@ -24,6 +24,8 @@ pub(crate) enum Place {
     Impl {
         /// The last segment of the type: `Flights`.
         name: String,
+        /// Whether the type has types or constants as parameters, so that one method is many.
+        generic: bool,
         /// `Some` for `impl Trait for Type`, which cannot be a repository.
         of_trait: Option<Path>,
     },
@@ -37,6 +39,10 @@ impl Place {
         match self {
             Self::Impl { name, .. } | Self::Module { name } => name,
         }
+    }
+
+    pub(crate) fn generic(&self) -> bool {
+        matches!(self, Self::Impl { generic: true, .. })
     }
 }
 
@@ -99,7 +105,7 @@ pub(crate) struct Read {
 
 #[derive(Default)]
 pub(crate) struct Write {
-    pub(crate) invalidates: Option<Given<Vec<Given<Vec<Part>>>>>,
+    pub(crate) invalidates: Option<Given<Vec<Template>>>,
     pub(crate) write_through: Option<Given<Target>>,
     pub(crate) idempotent: Option<Given<()>>,
     pub(crate) transaction: Option<Given<bool>>,
@@ -107,27 +113,36 @@ pub(crate) struct Write {
 
 /// `find(id)`: a cached method, and with what to call it.
 pub(crate) struct Target {
-    #[expect(dead_code, reason = "read by the expansion once write_through is available")]
     pub(crate) method: Ident,
     pub(crate) args: Vec<Given<Source>>,
 }
 
+/// An argument of a target.
+pub(crate) struct Source {
+    pub(crate) origin: Origin,
+    /// Written with a `&` in front, so that a `String` may become a `&str`.
+    pub(crate) borrowed: bool,
+}
+
 /// Where an argument of a target comes from.
-pub(crate) enum Source {
-    Literal,
+pub(crate) enum Origin {
+    Literal(Lit),
     /// An argument or `ret`, and its fields.
     Value {
         name: String,
+        fields: Vec<Member>,
     },
 }
 
+/// A key or a tag.
+pub(crate) type Template = Given<Vec<Part>>;
+
 #[derive(Default)]
-#[allow(dead_code, reason = "checked now, expanded once #[cached] is available")]
 pub(crate) struct Cached {
-    pub(crate) tags: Option<Given<Vec<Given<Vec<Part>>>>>,
+    pub(crate) tags: Option<Given<Vec<Template>>>,
     pub(crate) ttl: Option<Given<Duration>>,
     pub(crate) l1_ttl: Option<Given<Duration>>,
-    pub(crate) key: Option<Given<Vec<Part>>>,
+    pub(crate) key: Option<Template>,
     pub(crate) vary_by_user: Option<Given<bool>>,
     pub(crate) cache_none: Option<Given<bool>>,
     pub(crate) strong: Option<Given<()>>,
@@ -153,7 +168,7 @@ pub(crate) struct Batched {
 pub(crate) struct RateLimited {
     pub(crate) per_user: Option<Given<Rate>>,
     pub(crate) global: Option<Given<Rate>>,
-    pub(crate) key: Option<Given<Vec<Part>>>,
+    pub(crate) key: Option<Template>,
     pub(crate) cost: Option<Given<NonZeroU32>>,
 }
 
@@ -166,6 +181,37 @@ pub(crate) struct Method<'a> {
     pub(crate) connection: Connection<'a>,
     pub(crate) arguments: Vec<Argument<'a>>,
     pub(crate) returns: &'a Type,
+    /// Not on a method with mistakes in keys or tags: it is expanded as the plain read that it is besides.
+    pub(crate) cached: Option<Kept<'a>>,
+    pub(crate) effects: Option<Effects<'a>>,
+}
+
+/// How the result of a method is kept.
+pub(crate) struct Kept<'a> {
+    pub(crate) options: &'a Cached,
+    /// Words of the body that ask who is calling, though the key does not say it.
+    pub(crate) caller: Vec<Ident>,
+}
+
+impl Kept<'_> {
+    pub(crate) fn tags(&self) -> &[Template] {
+        self.options.tags.as_ref().map(|tags| tags.value.as_slice()).unwrap_or_default()
+    }
+}
+
+/// What a write does to cached values.
+pub(crate) struct Effects<'a> {
+    pub(crate) invalidates: &'a [Template],
+    pub(crate) through: Option<Through<'a>>,
+}
+
+/// The cached method whose value a write returns.
+pub(crate) struct Through<'a> {
+    pub(crate) method: Box<Method<'a>>,
+    pub(crate) options: &'a Cached,
+    /// The name as it stands in `write_through`.
+    pub(crate) name: &'a Ident,
+    pub(crate) args: &'a [Given<Source>],
 }
 
 /// What the call means to the runtime.
@@ -197,6 +243,10 @@ pub(crate) struct Connection<'a> {
     /// `Conn` in `&mut Conn`.
     pub(crate) ty: &'a Type,
     pub(crate) exclusive: bool,
+    /// `&mut Conn`
+    pub(crate) written: &'a Type,
+    /// `None` for a pattern without a name.
+    pub(crate) name: Option<&'a Ident>,
 }
 
 /// A parameter of the public function.

@@ -4,7 +4,7 @@ use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::quote;
 use syn::parse::discouraged::Speculative;
 use syn::parse::{ParseStream, Parser};
-use syn::{Attribute, ItemImpl, ItemMod, Result, Type};
+use syn::{Attribute, GenericArgument, ItemImpl, ItemMod, PathArguments, Result, Type};
 
 use crate::model::{Block, Function, Item, Other, Place};
 
@@ -40,7 +40,8 @@ fn place(head: &TokenStream) -> Result<Place> {
             "`#[repository]` goes on the `impl` block of a named type, such as `impl Flights { .. }`",
         ));
     };
-    Ok(Place::Impl { name, of_trait: item.trait_.map(|(path, _)| path) })
+    let generic = has_arguments(&item.self_ty);
+    Ok(Place::Impl { name, generic, of_trait: item.trait_.map(|(path, _)| path) })
 }
 
 fn wrong_item(item: TokenStream) -> syn::Error {
@@ -60,6 +61,21 @@ fn type_name(ty: &Type) -> Option<String> {
         Type::Group(group) => type_name(&group.elem),
         Type::Paren(paren) => type_name(&paren.elem),
         _ => None,
+    }
+}
+
+/// Whether the type is one of many with its name: `Repo<T>`, and also `Repo<u8>`; lifetimes make no difference.
+fn has_arguments(ty: &Type) -> bool {
+    match ty {
+        Type::Path(path) => path.path.segments.iter().any(|segment| match &segment.arguments {
+            PathArguments::AngleBracketed(given) => {
+                given.args.iter().any(|argument| !matches!(argument, GenericArgument::Lifetime(_)))
+            }
+            _ => false,
+        }),
+        Type::Group(group) => has_arguments(&group.elem),
+        Type::Paren(paren) => has_arguments(&paren.elem),
+        _ => false,
     }
 }
 
@@ -186,6 +202,18 @@ mod tests {
             assert!(refusal(item).contains("goes on an `impl Type { .. }` block"), "{item}");
         }
         assert!(refusal("impl (A, B) { }").contains("named type"));
+    }
+
+    #[test]
+    fn a_type_with_arguments_is_one_of_many() {
+        for (source, generic) in [
+            ("impl<T> Repo<T> {}", true),
+            ("impl a::Repo<u8> {}", true),
+            ("impl<'a> Repo<'a> {}", false),
+            ("impl Repo {}", false),
+        ] {
+            assert_eq!(block(source.parse().unwrap()).unwrap().place.generic(), generic, "{source}");
+        }
     }
 
     #[test]

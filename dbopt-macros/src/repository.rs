@@ -3,6 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 
+use crate::check::All;
 use crate::errors::Errors;
 use crate::expand::Scope;
 use crate::model::{Block, Helpers, Item, Settings};
@@ -38,18 +39,25 @@ fn expanded(block: &mut Block, settings: &Settings, errors: &mut Errors) -> Toke
     };
     let taken: Vec<Option<Helpers>> = block.items.iter_mut().map(|item| helpers::take(item.attrs(), errors)).collect();
     let block = &*block;
-    let scope = Scope { krate, name: block.place.name(), settings };
+    let scope = Scope { krate, name: block.place.name(), generic: block.place.generic(), settings };
+    let all = All { block, helpers: &taken };
     let items =
-        block.items.iter().zip(&taken).map(|(item, helpers)| self::item(item, helpers.as_ref(), block, &scope, errors));
+        block.items.iter().zip(&taken).map(|(item, helpers)| self::item(item, helpers.as_ref(), &all, &scope, errors));
     let items: TokenStream = items.collect();
     let (head, inner_attrs) = (&block.head, &block.inner_attrs);
     let body = block.braced(quote!(#(#inner_attrs)* #items));
     quote!(#head #body)
 }
 
-fn item(item: &Item, helpers: Option<&Helpers>, block: &Block, scope: &Scope<'_>, errors: &mut Errors) -> TokenStream {
+fn item<'a>(
+    item: &'a Item,
+    helpers: Option<&'a Helpers>,
+    all: &All<'a>,
+    scope: &Scope<'_>,
+    errors: &mut Errors,
+) -> TokenStream {
     match (item, helpers) {
-        (Item::Function(function), Some(helpers)) => match check::method(function, helpers, block, errors) {
+        (Item::Function(function), Some(helpers)) => match check::method(function, helpers, all, errors) {
             Some(method) => expand::method(&method, scope),
             None => fallback::function(function),
         },

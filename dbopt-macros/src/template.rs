@@ -79,7 +79,7 @@ fn value(text: &str, inside: &str) -> Result<Part, Problem> {
             text.replacen(&whole, &format!("{{{kept}}}"), 1),
         ));
     }
-    Ok(Part::Value { name: name.to_owned(), fields })
+    Ok(Part::Value { name: name.trim_start_matches("r#").to_owned(), fields })
 }
 
 fn is_identifier(name: &str) -> bool {

@@ -3,13 +3,15 @@
 use std::num::NonZeroU32;
 
 use quote::ToTokens;
-use syn::{Attribute, Expr, Ident, Lit, LitStr};
+use syn::{Attribute, Expr, Ident, Lit, LitStr, Member};
 
 use crate::errors::Errors;
-use crate::model::{Batched, Cached, Given, Layers, RateLimited, Read, Settings, Source, Target, Write};
+use crate::model::{
+    Batched, Cached, Given, Layers, Origin, RateLimited, Read, Settings, Source, Target, Template, Write,
+};
 use crate::options::{Opt, literal};
 use crate::rate;
-use crate::template::{self, Part};
+use crate::template;
 
 pub(crate) fn repository(options: Vec<Opt>, errors: &mut Errors) -> Settings {
     let mut settings = Settings::default();
@@ -128,15 +130,15 @@ fn count(option: &Opt, errors: &mut Errors) -> Option<Given<NonZeroU32>> {
     }
 }
 
-/// Strictly between 0 and 1.
+/// From 0.1 to below 1: earlier than that, and hits would do little but refresh.
 fn fraction(option: &Opt, errors: &mut Errors) -> Option<Given<f64>> {
     let number = match option.literal() {
         Some(Lit::Float(number)) => number.base10_parse::<f64>().ok(),
         _ => None,
     };
     match number {
-        Some(value) if value > 0.0 && value < 1.0 => Some(Given { value, tokens: option.tokens.clone() }),
-        _ => option.expected("the part of the ttl after which a hit refreshes, between 0 and 1", errors),
+        Some(value) if (0.1..1.0).contains(&value) => Some(Given { value, tokens: option.tokens.clone() }),
+        _ => option.expected("the part of the ttl after which a hit refreshes, from 0.1 to below 1", errors),
     }
 }
 
@@ -151,7 +153,7 @@ fn vary(option: &Opt, errors: &mut Errors) -> Option<Given<bool>> {
     Some(by.map(|words| !words.is_empty()))
 }
 
-fn tags(option: &Opt, errors: &mut Errors) -> Option<Given<Vec<Given<Vec<Part>>>>> {
+fn tags(option: &Opt, errors: &mut Errors) -> Option<Given<Vec<Template>>> {
     option.list("a list of texts", errors, |expr, errors| match literal(expr) {
         Some(Lit::Str(text)) => tag(text, option.spec.name, errors),
         _ => {
@@ -161,7 +163,7 @@ fn tags(option: &Opt, errors: &mut Errors) -> Option<Given<Vec<Given<Vec<Part>>>
     })
 }
 
-fn tag(text: &LitStr, option: &str, errors: &mut Errors) -> Option<Given<Vec<Part>>> {
+fn tag(text: &LitStr, option: &str, errors: &mut Errors) -> Option<Template> {
     match template::parse(&text.value()) {
         Ok(value) => Some(Given { value, tokens: text.to_token_stream() }),
         Err(problem) => {
@@ -183,23 +185,40 @@ fn target(option: &Opt, errors: &mut Errors) -> Option<Given<Target>> {
         );
         return None;
     };
-    let args = call.args.iter().filter_map(|arg| {
-        let found = source(arg);
-        if found.is_none() {
-            errors.at(arg, "only arguments of this method, `ret`, their fields, and literals can be passed on");
-        }
-        found.map(|value| Given { value, tokens: arg.to_token_stream() })
-    });
-    let args = args.collect();
+    let args: Vec<Option<Given<Source>>> = call
+        .args
+        .iter()
+        .map(|arg| {
+            let found = source(arg);
+            if found.is_none() {
+                errors.at(arg, "only arguments of this method, `ret`, their fields, and literals can be passed on");
+            }
+            found.map(|value| Given { value, tokens: arg.to_token_stream() })
+        })
+        .collect();
+    let args = args.into_iter().collect::<Option<_>>()?;
     Some(Given { value: Target { method, args }, tokens: option.tokens.clone() })
 }
 
 fn source(expr: &Expr) -> Option<Source> {
     match expr {
-        Expr::Lit(_) => Some(Source::Literal),
-        Expr::Reference(reference) => source(&reference.expr),
-        Expr::Field(field) => source(&field.base),
-        _ => single_name(expr).map(|name| Source::Value { name: crate::parse::plain(&name) }),
+        Expr::Reference(reference) if reference.mutability.is_none() => {
+            origin(&reference.expr).map(|origin| Source { origin, borrowed: true })
+        }
+        _ => origin(expr).map(|origin| Source { origin, borrowed: false }),
+    }
+}
+
+fn origin(expr: &Expr) -> Option<Origin> {
+    match expr {
+        Expr::Lit(literal) => Some(Origin::Literal(literal.lit.clone())),
+        Expr::Field(field) => {
+            let Origin::Value { name, mut fields } = origin(&field.base)? else { return None };
+            fields.push(Member::clone(&field.member));
+            Some(Origin::Value { name, fields })
+        }
+        Expr::Group(group) => origin(&group.expr),
+        _ => single_name(expr).map(|name| Origin::Value { name: crate::parse::plain(&name), fields: Vec::new() }),
     }
 }
 

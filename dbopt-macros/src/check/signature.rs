@@ -43,7 +43,7 @@ pub(super) fn read<'a>(
             FnArg::Receiver(_) => None,
         })
         .collect();
-    let connection = typed.first().and_then(|first| connection(&first.ty));
+    let connection = typed.first().and_then(|first| lent(first));
     if connection.is_none() {
         missing_connection(function, &typed, place, errors);
     }
@@ -115,10 +115,21 @@ fn bare(ty: &Type) -> &Type {
 }
 
 /// `&mut Conn`, `&AsyncPgConnection`, with any path in front.
-fn connection(ty: &Type) -> Option<Connection<'_>> {
-    let Type::Reference(reference) = bare(ty) else { return None };
-    is_connection(&reference.elem)
-        .then(|| Connection { ty: &reference.elem, exclusive: reference.mutability.is_some() })
+fn connection(ty: &Type) -> Option<&syn::TypeReference> {
+    match bare(ty) {
+        Type::Reference(reference) if is_connection(&reference.elem) => Some(reference),
+        _ => None,
+    }
+}
+
+fn lent(typed: &PatType) -> Option<Connection<'_>> {
+    let reference = connection(&typed.ty)?;
+    Some(Connection {
+        ty: &reference.elem,
+        exclusive: reference.mutability.is_some(),
+        written: &typed.ty,
+        name: simple_name(&typed.pat),
+    })
 }
 
 fn is_connection(ty: &Type) -> bool {
