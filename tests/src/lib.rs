@@ -5,6 +5,7 @@
 
 pub mod log;
 pub mod openmetrics;
+pub mod shelf;
 pub mod things;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use dbopt_diesel::dev::{Cluster, ClusterBuilder};
 use dbopt_diesel::{Config, Db};
 use tokio::time::{Instant, sleep};
 
+pub use shelf::Shelf;
 pub use things::Things;
 
 /// A cluster of one primary and `replicas` replicas, without Redis, with the table of [`Things`].
@@ -42,6 +44,28 @@ pub fn named<N: AsRef<str>>(nodes: impl IntoIterator<Item = (N, String)>) -> Con
         .map(|(name, url)| format!("[[database.nodes]]\nname = {:?}\nurl = {url:?}\n", name.as_ref()))
         .collect();
     Config::from_toml(&tables).expect("the settings are valid")
+}
+
+/// A cluster of one primary and `replicas` replicas with Redis, with the table of [`Things`].
+pub async fn cluster_with_redis(replicas: usize) -> Cluster {
+    prepared(Cluster::builder().replicas(replicas)).await
+}
+
+/// Settings for all nodes and the Redis of `cluster`.
+pub fn cached_config(cluster: &Cluster) -> Config {
+    let mut config = config(cluster);
+    config.cache.redis = cluster.redis().expect("a cluster with Redis").url().as_str().into();
+    // A build that is not optimised, on a machine that has other things to do, is no slow Redis.
+    config.cache.timeout = Duration::from_millis(250);
+    config
+}
+
+/// A [`Shelf`] on `config`, once Redis is connected.
+pub async fn shelf(config: Config) -> Shelf {
+    let shelf = Shelf::new(connect(config).await);
+    let connected = async || shelf.db.cache().status().redis != "down";
+    until("Redis is connected", Duration::from_secs(5), connected).await;
+    shelf
 }
 
 /// A database handle on `config`.
