@@ -78,7 +78,167 @@ pictures! {
     other_items_stay: method("const A: B = B { c: 1 }; fn plain(&self) -> i64 { 1 } m! { x }");
     mistake_in_an_option: method(&format!("#[read(max_stalenes = \"2s\")] {FIND}"));
     mistake_in_the_signature: method("#[read] async fn find(&self, id: i64) -> QueryResult<()> {}");
-    not_available_yet: method(&format!("#[cached(ttl = \"5m\")] {FIND}"));
+    not_available_yet: method(&format!("#[read] #[rate_limited(cost = 5)] {FIND}"));
+    cached: method(&format!("#[cached] {FIND}"));
+    cached_tags: method(&format!("#[cached(\"flight:{{id}}\", \"flights\")] {FIND}"));
+    cached_ttl: cached_with("ttl = \"5m\"");
+    cached_l1_ttl: cached_with("l1_ttl = \"10s\"");
+    cached_key: cached_with("key = \"flight:{id}\"");
+    cached_vary: cached_with("vary = [user]");
+    cached_without_none: cached_with("cache_none = false");
+    cached_strong: cached_with("consistency = \"strong\"");
+    cached_stale_if_error: cached_with("stale_if_error = \"1m\"");
+    cached_refresh_ahead: cached_with("refresh_ahead = 0.8");
+    cached_only_l1: cached_with("layers = \"l1\"");
+    cached_only_l2: cached_with("layers = \"l2\"");
+    cached_arguments: method(
+        "#[cached(key = \"{{}}{filter.range.0}:{q}\")] async fn a(&self, c: &mut Conn, filter: &Filter, q: &str) \
+         -> Out<u8> {} \
+         #[cached] async fn none(&self, c: &mut Conn) -> Out<u8> {} \
+         #[cached] async fn b(&self, c: &mut Conn, (a, b): (i32, i32), r#type: i64, names: Vec<String>) -> Out<u8> {}"
+    );
+    cached_with_cfg: method(
+        "#[cfg(b)] #[cached] async fn find(&self, c: &mut Conn, #[cfg(a)] x: i32, y: i32) -> QueryResult<()> {}"
+    );
+    cached_generics: pretty(expand("", "impl<T> Repo<T> { #[cached] async fn find<'a, U: Row, const N: usize>(\
+        &'a self, c: &'a mut Conn, q: impl AsRef<str>) -> Out<U> where U: Send {} }"));
+    cached_for_all_callers: method(
+        "#[cached] async fn find(&self, conn: &mut Conn) -> QueryResult<()> { Context::current(); }"
+    );
+    cached_module: pretty(expand("", &format!(
+        "mod flights {{ #[cached(\"a\")] {} #[write(write_through = find(id))] async fn store(conn: &Conn, id: i64) \
+         -> Out<Flight> {{}} }}",
+        FIND.replace("&self, ", "")
+    )));
+    write_invalidates: method(&format!("#[write(invalidates = [\"flight:{{id}}\", \"flights\"])] {FIND}"));
+    write_invalidates_result: method(
+        "/// Stores.\n #[instrument(skip(conn))] #[must_use] #[write(idempotent, invalidates = [\"a:{ret.airline}:{id}\", \
+         \"b:{id}:{ret}\", \"c\"])] pub async fn store<'c>(&self, mut conn: &'c mut Conn, id: i64, (a, b): (i8, i8)) \
+         -> Out<Flight> { body() }"
+    );
+    write_through: method(
+        "#[cached(tags = [\"flight:{id}\"])] async fn find(&self, conn: &mut Conn, id: i64, name: &str) -> Out<Flight> {} \
+         #[write(write_through = find(ret.id, &change.name))] async fn store(&self, _: &mut Conn, change: Change) \
+         -> Out<Flight> {}"
+    );
+    write_through_key: method(
+        "#[cached(key = \"flight:{id}\", tags = [\"flights\"])] async fn find(&self, conn: &mut Conn, id: i64) \
+         -> Out<Option<Flight>> {} \
+         #[write(invalidates = [\"a\"], write_through = find(3))] async fn store(&self, conn: &Conn) \
+         -> Out<Option<Flight>> {}"
+    );
+}
+
+fn cached_with(option: &str) -> String {
+    method(&format!("#[cached({option})] {FIND}"))
+}
+
+/// The mistakes in an `impl Flights`, as they are shown.
+fn mistakes(source: &str) -> String {
+    expand("", &format!("impl Flights {{ {source} }}")).to_string()
+}
+
+#[track_caller]
+fn refused(source: &str, messages: &[&str]) {
+    let shown = mistakes(source);
+    for message in messages {
+        assert!(shown.contains(message), "{message} is not in {shown}");
+    }
+    assert_eq!(shown.matches("compile_error").count(), messages.len(), "{shown}");
+}
+
+/// What cannot work is refused with what to write instead.
+#[test]
+fn what_cannot_be_cached_is_refused() {
+    for (options, signature, message) in [
+        ("", "() -> Out<impl Iterator<Item = u8>>", "write the type, such as `QueryResult<Vec<Flight>>`"),
+        ("", "() -> QueryResult<&str>", "return owned values, such as `String` in place of `&str`"),
+        ("", "() -> QueryResult<Cow<'_, str>>", "`QueryResult<Cow<'_, str>>` cannot borrow"),
+        ("", "(into: &mut Vec<u8>) -> Out<u8>", "take the argument by value or by `&`"),
+        ("(ttl = \"0s\")", "() -> Out<u8>", "a duration must be more than zero"),
+        ("(ttl = \"1s\", l1_ttl = \"2s\")", "() -> Out<u8>", "`l1_ttl` is longer than `ttl`"),
+        ("(refresh_ahead = 0.05)", "() -> Out<u8>", "from 0.1 to below 1"),
+        ("(refresh_ahead = 1.5)", "() -> Out<u8>", "from 0.1 to below 1"),
+        ("(\" \")", "() -> Out<u8>", "an empty text names nothing"),
+        ("(consistency = \"strong\", stale_if_error = \"1s\")", "() -> Out<u8>", "never serves a stale value"),
+    ] {
+        let signature = signature.replace('(', "(&self, conn: &mut Conn, ").replacen(", )", ")", 1);
+        refused(&format!("#[cached{options}] async fn find{signature} {{}}"), &[message]);
+    }
+}
+
+#[test]
+fn memory_only_may_be_strong() {
+    let both = cached_with("layers = \"l1\", consistency = \"strong\"");
+    assert!(both.contains(".strong()") && both.contains(".only_l1()") && !both.contains("compile_error"), "{both}");
+}
+
+/// The target of `write_through` is a cached method whose key can be written out again.
+#[test]
+fn what_cannot_be_written_through_is_refused() {
+    for (found, target, message) in [
+        ("#[cached(\"a\")] async fn find(&self, conn: &mut Conn)", "fnd()", "did you mean `find`?"),
+        ("#[read] async fn find(&self, conn: &mut Conn)", "find()", "`find` is not cached"),
+        ("async fn find(&self)", "find()", "`find` is not cached"),
+        ("async fn other(&self)", "find()", "no `#[cached]` method `find`"),
+        (
+            "#[cached(\"a\")] async fn find(&self, conn: &mut Conn, id: i64, name: &str)",
+            "find(id)",
+            "takes 2 arguments, `id` and `name`, and 1 are given here: write `write_through = find(id, name)`",
+        ),
+        ("#[cached(\"a\")] async fn find(&self, conn: &mut Conn)", "find(id)", "takes no arguments"),
+        ("#[cached(\"a\")] async fn find<T>(&self, conn: &mut Conn, id: T)", "find(id)", "the generic `find`"),
+        ("#[cached(\"a\")] async fn find(&self, conn: &mut Conn, id: impl Key)", "find(id)", "the generic `find`"),
+        ("#[cached(\"a\")] async fn find(&self, conn: &mut Conn, #[cfg(a)] id: i64)", "find(id)", "`#[cfg]` decides"),
+        (
+            "#[cached] async fn find(&self, conn: &mut Conn, id: i64)",
+            "find(id)",
+            "such as `tags = [\\\"find:{id}\\\"]`",
+        ),
+    ] {
+        refused(
+            &format!(
+                "{found} -> Out<u8> {{}} \
+                 #[write(write_through = {target})] async fn store(&self, conn: &mut Conn, id: i64) -> Out<u8> {{}}"
+            ),
+            &[message],
+        );
+    }
+}
+
+/// Of targets under different conditions, that under the write's own.
+#[test]
+fn a_target_is_found_under_the_same_condition() {
+    let find = |cfg: &str| {
+        format!(
+            "#[cfg({cfg})] #[cached(key = \"{cfg}\", tags = [\"t\"])] async fn find(&self, c: &mut Conn) -> Out<u8> {{}}"
+        )
+    };
+    let store = |cfg: &str| {
+        format!("{cfg} #[write(write_through = find())] async fn store(&self, c: &mut Conn) -> Out<u8> {{}}")
+    };
+    let block = |cfg: &str| format!("{} {} {}", find("a"), find("b"), store(cfg));
+    refused(&block(""), &["write `store` as often, under the same ones"]);
+    let expanded = mistakes(&block("#[cfg(b)]"));
+    let through = expanded.split("write_through").nth(1).unwrap();
+    assert!(through.contains("\"b\"") && !through.contains("\"a\")"), "{through}");
+}
+
+/// A method that writes through to itself is a mistake, not an endless expansion.
+#[test]
+fn a_write_is_no_target() {
+    let store = "#[cached] #[write(write_through = store())] async fn store(&self, c: &mut Conn) -> Out<u8> {}";
+    refused(store, &["`#[cached]` is for reads"]);
+}
+
+/// With a mistake in a key or tag, the method that callers see is still there.
+#[test]
+fn a_mistake_in_a_tag_leaves_the_method() {
+    for helper in ["cached(\"{idd}\")", "write(invalidates = [\"{idd}\"])"] {
+        let expanded = mistakes(&format!("#[{helper}] {FIND}"));
+        assert!(expanded.contains("pub async fn find (& self , id : i64)"), "{expanded}");
+        assert_eq!(expanded.matches("compile_error").count(), 1, "{expanded}");
+    }
 }
 
 /// One text with an option of a helper, on a method that has what the examples name.
@@ -86,7 +246,12 @@ fn with_option(helper: &str, option: Option<&str>) -> String {
     let options = option.map(|option| format!("({option})")).unwrap_or_default();
     // `#[rate_limited]` does not say what the method does.
     let read = if helper == "rate_limited" { "#[read] " } else { "" };
-    expand("", &format!("impl Flights {{ {read}#[{helper}{options}] {FIND} }}")).to_string()
+    // A target for `write_through`.
+    let (target, method) = match helper {
+        "write" => (format!("#[cached(\"flights\")] {FIND}"), FIND.replace("fn find", "fn store")),
+        _ => (String::new(), FIND.to_owned()),
+    };
+    expand("", &format!("impl Flights {{ {target} {read}#[{helper}{options}] {method} }}")).to_string()
 }
 
 #[test]
