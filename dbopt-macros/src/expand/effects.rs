@@ -140,7 +140,11 @@ impl<'a> Statements<'a> {
             let site = located(&given.tokens);
             let (name, ty) = (hygienic(&argument.name), argument.ty);
             let reference = match (&given.value.origin, kept) {
-                (_, Some(kept)) => quote_spanned!(site=> &#kept),
+                (_, Some(kept)) => {
+                    let mut kept = kept.clone();
+                    kept.set_span(site);
+                    quote_spanned!(site=> &#kept)
+                }
                 (Origin::Literal(literal), None) => quote_spanned!(site=> &#literal),
                 (Origin::Value { fields, .. }, None) if fields.is_empty() => quote_spanned!(site=> &*__dbopt_ret),
                 (Origin::Value { fields, .. }, None) => quote_spanned!(site=> &__dbopt_ret #(.#fields)*),
