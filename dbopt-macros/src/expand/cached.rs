@@ -224,7 +224,6 @@ fn warning(kept: &Kept<'_>) -> Option<TokenStream> {
     (!kept.caller.is_empty()).then(|| {
         quote_spanned! {site=>
             #[deprecated(note = #note)]
-            #[allow(non_upper_case_globals)]
             const one_value_for_all_callers: () = ();
             #(#uses)*
         }
