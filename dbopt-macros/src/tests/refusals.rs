@@ -109,3 +109,13 @@ fn a_mistake_in_a_tag_leaves_the_method() {
         assert_eq!(expanded.matches("compile_error").count(), 1, "{expanded}");
     }
 }
+
+/// Whom a value is for is asked of a body only when nothing else tells.
+#[test]
+fn a_body_that_asks_who_calls_brings_a_warning() {
+    for (options, warned) in [("", true), ("(vary = [user])", false), ("(key = \"a\")", false)] {
+        let body = "{ Context::current() }";
+        let expanded = mistakes(&format!("#[cached{options}] async fn find(&self, c: &mut Conn) -> Out<u8> {body}"));
+        assert_eq!(expanded.contains("deprecated"), warned, "{options}: {expanded}");
+    }
+}
