@@ -107,6 +107,7 @@ fn a_mistake_in_a_tag_leaves_the_method() {
         let expanded = mistakes(&format!("#[{helper}] {FIND}"));
         assert!(expanded.contains("pub async fn find (& self , id : i64)"), "{expanded}");
         assert_eq!(expanded.matches("compile_error").count(), 1, "{expanded}");
+        assert!(!expanded.contains("format_args"), "a second message about the same tag: {expanded}");
     }
 }
 
