@@ -30,7 +30,9 @@ pub(crate) fn method<'a>(
     let cached = helpers.cached.as_ref().map(|cached| &cached.value);
     let kept = cached.and_then(|options| {
         let kept = caching::check(function, signature.returns, errors);
-        kept.then(|| Kept { options, caller: caching::asks_who_calls(options, &function.body) })
+        // What takes `&mut` is refused already, and is no key.
+        let a_key = !signature.arguments.iter().any(|argument| signature::is_exclusive_reference(argument.ty));
+        (kept && a_key).then(|| Kept { options, caller: caching::asks_who_calls(options, &function.body) })
     });
     let effects = effects(function, helpers, all, errors);
     let free = name_is_free(function, all.block, errors);

@@ -30,9 +30,9 @@
 //! | helper | says | in this version |
 //! |---|---|---|
 //! | [`macro@read`] | may run on a replica, and again on another node | yes |
-//! | [`macro@write`] | runs on the primary, once | yes, without `invalidates` and `write_through` |
+//! | [`macro@write`] | runs on the primary, once | yes |
 //! | [`macro@critical`] | uses the dedicated high-priority connections | yes |
-//! | [`macro@cached`] | a read whose result is kept | checked, not available yet |
+//! | [`macro@cached`] | a read whose result is kept | yes |
 //! | [`macro@batched`] | concurrent calls become one statement | checked, not available yet |
 //! | [`macro@rate_limited`] | limited per user and over all | checked, not available yet |
 //!
@@ -132,7 +132,7 @@ use proc_macro::TokenStream;
 ///
 /// # Errors
 ///
-/// All mistakes of a block are reported at once. When only options are wrong, both functions are still written, so that
+/// All mistakes of a block are reported at once, each where it stands and with what to write instead. When only options are wrong, both functions are still written, so that
 /// their callers bring no errors of their own.
 #[proc_macro_attribute]
 pub fn repository(arguments: TokenStream, item: TokenStream) -> TokenStream {
@@ -165,10 +165,30 @@ pub fn read(_arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// |---|---|---|
 /// | `idempotent` | runs once | the body may run again after a lost connection, as running it twice does no harm |
 /// | `transaction = false` | `true` | no transaction around the body, for statements that refuse one (`VACUUM`, `CREATE INDEX CONCURRENTLY`) |
-/// | `invalidates = ["flight:{id}", "airline:{ret.airline}"]` | nothing | tags that are stale after the commit; not available yet |
-/// | `write_through = find(id)` | nothing | a cached method whose value this one returns; not available yet |
+/// | `invalidates = ["flight:{id}", "airline:{ret.airline}"]` | nothing | the tags of cached values that are stale once this is committed |
+/// | `write_through = find(id)` | nothing | a [`macro@cached`] method of the same block that returns what this one returns: its value is kept at once |
 ///
 /// `idempotent` and `transaction = false` go together: each attempt then starts again from what the last one left.
+///
+/// # What is cached
+///
+/// In the tags stand arguments of the method and their fields, as they are before the body runs, and `ret`, what the method
+/// returns when it succeeds: `{id}`, `{change.airline}`, `{ret.id}`. They are written with `Display`.
+///
+/// `write_through` names a cached method without type parameters, and gives it all its arguments: arguments of this method,
+/// which are cloned, `ret`, fields of them, and literals. A `&` in front lends: `find(&ret.code)` where `find` takes a `&str`.
+/// Both methods return the same type, and the cached one has tags: inside a transaction, which may still be rolled back,
+/// nothing is written through, and these tags are invalidated instead.
+///
+/// ```ignore
+/// #[write(invalidates = ["flights"], write_through = find(id))]
+/// pub async fn cancel(&self, conn: &mut Conn, id: i64) -> QueryResult<Flight> { .. }
+/// ```
+///
+/// A write that says something about cached values is expanded a little differently: the body becomes a hidden function that
+/// the public one runs, with the attributes that belong to it, and `<name>_in` runs it too and passes the tags on to the
+/// connection, to be invalidated when its transaction commits. That holds also when the body fails after it has changed
+/// something, for the tags that need no `ret`: the transaction is the caller's to commit.
 ///
 /// ```ignore
 /// #[write(idempotent)]
@@ -192,21 +212,63 @@ pub fn critical(_arguments: TokenStream, item: TokenStream) -> TokenStream {
     fallback::outside("critical", item.into()).into()
 }
 
-/// A read whose result is kept in memory and in Redis. **Not available yet**: it is checked, and then refused.
+/// A read whose result is kept in memory and in Redis.
 ///
-/// | option | meaning |
-/// |---|---|
-/// | `tags = ["flight:{id}", "flights"]`, or bare: `#[cached("flight:{id}")]` | what a write invalidates it by |
-/// | `ttl = "5m"`, `l1_ttl = "10s"` | how long it is kept, and how long in memory (not longer) |
-/// | `key = "flight:{id}"` | in place of the method's name and all arguments |
-/// | `vary = [user]` | one value per user of the `Context` |
-/// | `cache_none = false` | do not keep an absent value |
-/// | `consistency = "strong"` | every reader on every instance sees a write that was acknowledged |
-/// | `stale_if_error = "1m"` | serve an expired value while the database fails; not with `"strong"` |
-/// | `refresh_ahead = 0.8` | refresh on a hit after this part of the ttl |
-/// | `layers = "l1"` or `"l2"` | memory only, or Redis only |
+/// | option | default | meaning |
+/// |---|---|---|
+/// | `tags = ["flight:{id}", "flights"]`, or bare: `#[cached("flight:{id}")]` | none | what a write invalidates it by |
+/// | `ttl = "5m"`, `l1_ttl = "10s"` | what the configuration says | how long it is kept, and how long in memory (not longer) |
+/// | `key = "flight:{id}"` | the method and all its arguments | a key of your own |
+/// | `vary = [user]` | one value for all | one value per user of the `Context` |
+/// | `cache_none = false` | `true` | do not keep an absent value |
+/// | `consistency = "strong"` | | every reader on every instance sees a write that was acknowledged |
+/// | `stale_if_error = "1m"` | never | serve an expired value while the database fails; not with `"strong"` |
+/// | `refresh_ahead = 0.8` | never | refresh on a hit after this part of the ttl, from 0.1 to below 1 |
+/// | `layers = "l1"` or `"l2"` | both | memory only, or Redis only |
 ///
-/// In `{..}` stand arguments of the method and their fields: `{id}`, `{filter.airport}`; a brace itself is written twice.
+/// In `{..}` stand arguments of the method and their fields, written with `Display`: `{id}`, `{filter.airport}`; a brace
+/// itself is written twice.
+///
+/// ```ignore
+/// #[cached(tags = ["flight:{id}", "flights"], ttl = "5m")]
+/// pub async fn find(&self, conn: &mut Conn, id: i64) -> QueryResult<Flight> { .. }
+/// ```
+///
+/// `<name>_in` neither looks into the cache nor fills it.
+///
+/// # What makes a value another one
+///
+/// Without a `key`, two calls share a value when the method, its type parameters (also those of its `impl` block) and all
+/// arguments are the same. What the body takes from elsewhere is not in the key: fields of `self`, a task-local, the time. A
+/// body that asks the `Context` who is calling brings a warning, unless there is a `key` or `vary = [user]`.
+///
+/// # What can be kept
+///
+/// Owned values: the return type holds no reference, and no `impl Trait`. Values that go to Redis are `Serialize` and
+/// `DeserializeOwned`; with `layers = "l1"` they are `Clone` only. Arguments are `Serialize` where they are in the key.
+///
+/// # What it becomes
+///
+/// ```ignore
+/// fn __dbopt_cached_find() -> CachedMethod<QueryResult<Flight>, Serde> {
+///     static __DBOPT_OP: Op = Op::new("Flights::find", Intent::Read).at(module_path!(), file!(), line!());
+///     static __DBOPT_CACHED: Cached = Cached::new(&__DBOPT_OP).ttl(Duration::from_millis(300_000));
+///     CachedMethod::new(&__DBOPT_CACHED)
+/// }
+///
+/// pub async fn find(&self, id: i64) -> QueryResult<Flight> {
+///     let mut cached = match look(&self.db, Self::__dbopt_cached_find(), .., &(&id,), || vec![tag(..), tag(..)]) {
+///         Look::Hit(result) => return result,
+///         Look::Miss(miss) => miss,
+///     };
+///     let mut call = match cached.next().await {          // of concurrent calls, one goes on
+///         Next::Return(result) => return result,
+///         Next::Load(call) => call,
+///     };
+///     let result = loop { .. };                           // as in every read
+///     cached.end(call, result).await
+/// }
+/// ```
 #[proc_macro_attribute]
 pub fn cached(_arguments: TokenStream, item: TokenStream) -> TokenStream {
     fallback::outside("cached", item.into()).into()

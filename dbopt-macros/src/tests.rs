@@ -1,5 +1,7 @@
 //! Expansions as a whole: a picture of each option and connection type, and promises that hold for all of them.
 
+mod refusals;
+
 use proc_macro2::TokenStream;
 
 use crate::available;
@@ -78,7 +80,59 @@ pictures! {
     other_items_stay: method("const A: B = B { c: 1 }; fn plain(&self) -> i64 { 1 } m! { x }");
     mistake_in_an_option: method(&format!("#[read(max_stalenes = \"2s\")] {FIND}"));
     mistake_in_the_signature: method("#[read] async fn find(&self, id: i64) -> QueryResult<()> {}");
-    not_available_yet: method(&format!("#[cached(ttl = \"5m\")] {FIND}"));
+    not_available_yet: method(&format!("#[read] #[rate_limited(cost = 5)] {FIND}"));
+    cached: method(&format!("#[cached] {FIND}"));
+    cached_tags: method(&format!("#[cached(\"flight:{{id}}\", \"flights\")] {FIND}"));
+    cached_ttl: cached_with("ttl = \"5m\"");
+    cached_l1_ttl: cached_with("l1_ttl = \"10s\"");
+    cached_key: cached_with("key = \"flight:{id}\"");
+    cached_vary: cached_with("vary = [user]");
+    cached_without_none: cached_with("cache_none = false");
+    cached_strong: cached_with("consistency = \"strong\"");
+    cached_stale_if_error: cached_with("stale_if_error = \"1m\"");
+    cached_refresh_ahead: cached_with("refresh_ahead = 0.8");
+    cached_only_l1: cached_with("layers = \"l1\"");
+    cached_only_l2: cached_with("layers = \"l2\"");
+    cached_arguments: method(
+        "#[cached(key = \"{{}}{filter.range.0}:{q}\")] async fn a(&self, c: &mut Conn, filter: &Filter, q: &str) \
+         -> Out<u8> {} \
+         #[cached] async fn none(&self, c: &mut Conn) -> Out<u8> {} \
+         #[cached] async fn b(&self, c: &mut Conn, (a, b): (i32, i32), r#type: i64, names: Vec<String>) -> Out<u8> {}"
+    );
+    cached_with_cfg: method(
+        "#[cfg(b)] #[cached] async fn find(&self, c: &mut Conn, #[cfg(a)] x: i32, y: i32) -> QueryResult<()> {}"
+    );
+    cached_generics: pretty(expand("", "impl<T> Repo<T> { #[cached] async fn find<'a, U: Row, const N: usize>(\
+        &'a self, c: &'a mut Conn, q: impl AsRef<str>) -> Out<U> where U: Send {} }"));
+    cached_for_all_callers: method(
+        "#[cached] async fn find(&self, conn: &mut Conn) -> QueryResult<()> { Context::current(); }"
+    );
+    cached_module: pretty(expand("", &format!(
+        "mod flights {{ #[cached(\"a\")] {} #[write(write_through = find(id))] async fn store(conn: &Conn, id: i64) \
+         -> Out<Flight> {{}} }}",
+        FIND.replace("&self, ", "")
+    )));
+    write_invalidates: method(&format!("#[write(invalidates = [\"flight:{{id}}\", \"flights\"])] {FIND}"));
+    write_invalidates_result: method(
+        "/// Stores.\n #[instrument(skip(conn))] #[must_use] #[write(idempotent, invalidates = [\"a:{ret.airline}:{id}\", \
+         \"b:{id}:{ret}\", \"c\"])] pub async fn store<'c>(&self, mut conn: &'c mut Conn, id: i64, (a, b): (i8, i8)) \
+         -> Out<Flight> { body() }"
+    );
+    write_through: method(
+        "#[cached(tags = [\"flight:{id}\"])] async fn find(&self, conn: &mut Conn, id: i64, name: &str) -> Out<Flight> {} \
+         #[write(write_through = find(ret.id, &change.name))] async fn store(&self, _: &mut Conn, change: Change) \
+         -> Out<Flight> {}"
+    );
+    write_through_key: method(
+        "#[cached(key = \"flight:{id}\", tags = [\"flights\"])] async fn find(&self, conn: &mut Conn, id: i64) \
+         -> Out<Option<Flight>> {} \
+         #[write(invalidates = [\"a\"], write_through = find(3))] async fn store(&self, conn: &Conn) \
+         -> Out<Option<Flight>> {}"
+    );
+}
+
+fn cached_with(option: &str) -> String {
+    method(&format!("#[cached({option})] {FIND}"))
 }
 
 /// One text with an option of a helper, on a method that has what the examples name.
@@ -86,7 +140,12 @@ fn with_option(helper: &str, option: Option<&str>) -> String {
     let options = option.map(|option| format!("({option})")).unwrap_or_default();
     // `#[rate_limited]` does not say what the method does.
     let read = if helper == "rate_limited" { "#[read] " } else { "" };
-    expand("", &format!("impl Flights {{ {read}#[{helper}{options}] {FIND} }}")).to_string()
+    // A target for `write_through`.
+    let (target, method) = match helper {
+        "write" => (format!("#[cached(\"flights\")] {FIND}"), FIND.replace("fn find", "fn store")),
+        _ => (String::new(), FIND.to_owned()),
+    };
+    expand("", &format!("impl Flights {{ {target} {read}#[{helper}{options}] {method} }}")).to_string()
 }
 
 #[test]

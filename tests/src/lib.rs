@@ -57,6 +57,7 @@ pub fn cached_config(cluster: &Cluster) -> Config {
     config.cache.redis = cluster.redis().expect("a cluster with Redis").url().as_str().into();
     // A build that is not optimised, on a machine that has other things to do, is no slow Redis.
     config.cache.timeout = Duration::from_millis(250);
+    config.cache.vouch_settle = Duration::from_secs(1);
     config
 }
 

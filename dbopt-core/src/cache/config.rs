@@ -66,6 +66,10 @@ pub struct Config {
     /// once. Default 500 ms.
     #[serde(with = "duration")]
     pub vouch_lease: Duration,
+    /// How long `consistency = "strong"` reads the database after Redis has lost its data, until every writer is sure to be known again.
+    /// Default 30 s. A writer that stays cut off for longer is not waited for.
+    #[serde(with = "duration")]
+    pub vouch_settle: Duration,
     /// How many loads may be under way at once while Redis is lost. Default 32. Too low: calls queue. Too high: a lost
     /// Redis floods the database.
     pub outage_loads: usize,
@@ -104,6 +108,7 @@ impl Default for Config {
             fill_lease: redis.lease,
             vouch: true,
             vouch_lease: redis.writer_lease,
+            vouch_settle: redis.settle,
             outage_loads: 32,
         }
     }
@@ -179,6 +184,7 @@ impl Config {
         config.lease = self.fill_lease;
         config.strong = self.vouch;
         config.writer_lease = self.vouch_lease;
+        config.settle = self.vouch_settle;
         Some(config)
     }
 }

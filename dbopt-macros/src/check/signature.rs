@@ -192,7 +192,7 @@ fn simple_name(pat: &Pat) -> Option<&Ident> {
     }
 }
 
-fn is_exclusive_reference(ty: &Type) -> bool {
+pub(super) fn is_exclusive_reference(ty: &Type) -> bool {
     matches!(bare(ty), Type::Reference(reference) if reference.mutability.is_some())
 }
 

@@ -26,6 +26,9 @@ pub(super) fn accessor(method: &Method<'_>, scope: &Scope<'_>) -> Option<TokenSt
         _ => quote_spanned!(site=> Serde),
     };
     let ty = quote_spanned!(located(returns)=> #krate::__private::CachedMethod<#returns, #krate::__private::#store>);
+    // A type that cannot be kept is a mistake at the return type.
+    let at_return = placed(krate, located(returns));
+    let made = quote_spanned!(located(returns)=> #at_return::__private::CachedMethod::new(&__DBOPT_CACHED));
     let (operation, options) = (operation(method, scope), options(kept.options));
     Some(quote_spanned! {site=>
         #(#attrs)*
@@ -33,9 +36,18 @@ pub(super) fn accessor(method: &Method<'_>, scope: &Scope<'_>) -> Option<TokenSt
         fn #name #generics () -> #ty #where_clause {
             static __DBOPT_OP: #krate::__private::Op = #operation;
             static __DBOPT_CACHED: #krate::__private::Cached = #krate::__private::Cached::new(&__DBOPT_OP) #options;
-            #krate::__private::CachedMethod::new(&__DBOPT_CACHED)
+            #made
         }
     })
+}
+
+/// The same path, shown at another place.
+fn placed(path: &TokenStream, at: Span) -> TokenStream {
+    let placed = path.clone().into_iter().map(|mut token| {
+        token.set_span(token.span().located_at(at));
+        token
+    });
+    placed.collect()
 }
 
 fn accessor_name(method: &Method<'_>) -> Ident {
@@ -212,7 +224,6 @@ fn warning(kept: &Kept<'_>) -> Option<TokenStream> {
     (!kept.caller.is_empty()).then(|| {
         quote_spanned! {site=>
             #[deprecated(note = #note)]
-            #[allow(non_upper_case_globals)]
             const one_value_for_all_callers: () = ();
             #(#uses)*
         }

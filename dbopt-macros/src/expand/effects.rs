@@ -102,7 +102,8 @@ impl<'a> Statements<'a> {
         }
     }
 
-    /// In `<name>_in`, around `run`, which runs the body.
+    /// In `<name>_in`, around `run`, which runs the body. What is known without a result is stale even when the body fails:
+    /// the transaction is the caller's, who may commit what the body did before.
     pub(super) fn joined(&self, run: &TokenStream, conn: &Ident) -> TokenStream {
         let site = Span::mixed_site();
         let krate = &self.scope.krate;
@@ -115,18 +116,20 @@ impl<'a> Statements<'a> {
             let tags = target_tags(through).map(|tag| text::tag(tag, through.method.arguments.as_slice(), krate));
             after.push(quote_spanned!(site=> { #parameters #(__dbopt_tags.push(#tags);)* }));
         }
-        let (mutable, returned) = match after.is_empty() {
-            true => (None, quote_spanned!(site=> _)),
-            false => (Some(quote!(mut)), quote_spanned!(site=> __dbopt_ret)),
-        };
+        let mutable = (!after.is_empty()).then(|| quote!(mut));
+        let after = (!after.is_empty()).then(|| {
+            quote_spanned! {site=>
+                if let ::core::result::Result::Ok(__dbopt_ret) = &__dbopt_result {
+                    #(#after)*
+                }
+            }
+        });
         quote_spanned! {site=>
             let #mutable __dbopt_tags: ::std::vec::Vec<#krate::__private::Tag> = #before;
             #kept
             #run
-            if let ::core::result::Result::Ok(#returned) = &__dbopt_result {
-                #(#after)*
-                #krate::__private::invalidates_on_commit(&*#conn, __dbopt_tags);
-            }
+            #after
+            #krate::__private::invalidates_on_commit(&*#conn, __dbopt_tags);
             __dbopt_result
         }
     }
@@ -137,7 +140,11 @@ impl<'a> Statements<'a> {
             let site = located(&given.tokens);
             let (name, ty) = (hygienic(&argument.name), argument.ty);
             let reference = match (&given.value.origin, kept) {
-                (_, Some(kept)) => quote_spanned!(site=> &#kept),
+                (_, Some(kept)) => {
+                    let mut kept = kept.clone();
+                    kept.set_span(site);
+                    quote_spanned!(site=> &#kept)
+                }
                 (Origin::Literal(literal), None) => quote_spanned!(site=> &#literal),
                 (Origin::Value { fields, .. }, None) if fields.is_empty() => quote_spanned!(site=> &*__dbopt_ret),
                 (Origin::Value { fields, .. }, None) => quote_spanned!(site=> &__dbopt_ret #(.#fields)*),

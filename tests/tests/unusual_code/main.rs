@@ -2,6 +2,8 @@
 #![allow(missing_docs, unreachable_pub, dead_code, clippy::all)]
 
 mod attributes;
+mod cached;
+mod cached_writes;
 mod from_macro_rules;
 mod generic_repository;
 mod no_implicit_prelude;
