@@ -160,7 +160,9 @@ async fn r05_4_a_replica_that_lags_does_not_fill_the_cache_with_old_data() {
 async fn r05_5_warming_loads_ahead_and_leaves_connections_to_others() {
     let cluster = cluster_with_redis(1).await;
     let shelf = shelf(cached_config(&cluster)).await;
-    let read_lane = |db: &Db| db.status().nodes.iter().flat_map(|n| n.pools.clone()).filter(|p| p.lane == "read").collect::<Vec<_>>();
+    let read_lane = |db: &Db| {
+        db.status().nodes.iter().flat_map(|n| n.pools.clone()).filter(|p| p.lane == "read").collect::<Vec<_>>()
+    };
     let max: usize = read_lane(&shelf.db).iter().map(|pool| pool.max).sum();
     let mut told = Vec::new();
     let mut busiest = 0;

@@ -129,7 +129,9 @@ impl Config {
         ];
         for (key, time) in times {
             if time.is_zero() {
-                found.push(format!("cache.{key} = \"0s\": write a time above zero; to cache nothing write cache.enabled = false"));
+                found.push(format!(
+                    "cache.{key} = \"0s\": write a time above zero; to cache nothing write cache.enabled = false"
+                ));
             }
         }
         if self.l1_ttl > self.ttl {
@@ -142,7 +144,9 @@ impl Config {
             found.push(format!("cache.jitter = {}: write a share from 0.0 to below 1.0, such as 0.1", self.jitter));
         }
         if self.outage_loads == 0 {
-            found.push("cache.outage_loads = 0: nothing could be loaded while Redis is lost; write a number such as 32".into());
+            found.push(
+                "cache.outage_loads = 0: nothing could be loaded while Redis is lost; write a number such as 32".into(),
+            );
         }
         if self.vouch_lease < Duration::from_millis(50) {
             found.push(format!("cache.vouch_lease = {:?}: write at least \"50ms\"", self.vouch_lease));
@@ -150,7 +154,9 @@ impl Config {
         if self.namespace.is_empty() || self.namespace.contains(['{', '}', '*']) {
             found.push(format!("cache.namespace = {:?}: write a name without braces and stars", self.namespace));
         }
-        if !self.redis.is_empty() && !["redis://", "rediss://", "unix://"].iter().any(|s| self.redis.expose().starts_with(s)) {
+        if !self.redis.is_empty()
+            && !["redis://", "rediss://", "unix://"].iter().any(|s| self.redis.expose().starts_with(s))
+        {
             found.push("cache.redis is no Redis URL: write it as redis://user:password@host:6379/0".into());
         }
         found

@@ -337,7 +337,8 @@ where
                 let mut fill = self.fill(value.clone(), snapshot.clone(), position, generations.as_ref());
                 fill.bytes = weight;
                 if is_none {
-                    fill.remaining = Some(fill.remaining.map_or(self.cache.config.none_ttl, |r| r.min(self.cache.config.none_ttl)));
+                    fill.remaining =
+                        Some(fill.remaining.map_or(self.cache.config.none_ttl, |r| r.min(self.cache.config.none_ttl)));
                 }
                 self.cache.l1.insert(self.key.clone(), fill);
             }
@@ -408,7 +409,13 @@ where
         tokio::spawn(store.in_current_span());
     }
 
-    fn fill(&self, value: T, snapshot: Snapshot, position: Option<Position>, generations: Option<&Generations>) -> Fill<T> {
+    fn fill(
+        &self,
+        value: T,
+        snapshot: Snapshot,
+        position: Option<Position>,
+        generations: Option<&Generations>,
+    ) -> Fill<T> {
         let (method, config) = (self.method, &self.cache.config);
         let ttl = method.l1_ttl.unwrap_or(config.l1_ttl).min(self.ttl());
         let mut fill = Fill::new(value, self.shared_tags.clone(), snapshot);
@@ -440,7 +447,6 @@ where
             ticket.succeed(Arc::new(Landed { value: value.clone(), snapshot, position, generations }));
         }
     }
-
 }
 
 /// A value that a write is about to commit.

@@ -282,7 +282,12 @@ impl Cache {
                 Some(_) => "down",
             },
             l2_hits: redis.hits,
-            l2_misses: redis.absent + redis.outdated + redis.collisions + redis.unreadable + redis.distrusted + redis.held,
+            l2_misses: redis.absent
+                + redis.outdated
+                + redis.collisions
+                + redis.unreadable
+                + redis.distrusted
+                + redis.held,
             l2_errors: redis.timed_out + redis.refused + redis.down + redis.server_errors,
             l2_stored: redis.stored,
             l2_fenced: redis.fenced,
@@ -379,7 +384,11 @@ impl Cache {
     ///
     /// # Cancel safety
     /// Dropping it leaves the invalidation to the journal, and stores nothing.
-    pub async fn write_through(&self, written: Box<dyn Written>, between: Option<(Position, Position)>) -> Acknowledged {
+    pub async fn write_through(
+        &self,
+        written: Box<dyn Written>,
+        between: Option<(Position, Position)>,
+    ) -> Acknowledged {
         let (lower, upper) = between.unzip();
         let snapshot = self.fences.invalidate_for_write(written.tags(), written.began(), between);
         if upper.is_none() {

@@ -1,8 +1,8 @@
 //! Everything put together: the path of a call, the settings, the background work, the state over HTTP.
 
 mod cached;
-mod call;
 mod caching;
+mod call;
 pub mod config;
 #[cfg(feature = "http")]
 pub mod http;
@@ -71,7 +71,8 @@ impl<B: Backend> Runtime<B> {
             let unheard = |i: usize| cluster.topology().nodes[i].state == NodeState::Unknown;
             join_all(watchers.iter_mut().enumerate().filter(|(i, _)| unheard(*i)).map(|(_, w)| w.ask())).await;
         }
-        let cache = Cache::new(config.cache.clone(), config.routing.max_lag).map_err(|problems| ConfigError { problems })?;
+        let cache =
+            Cache::new(config.cache.clone(), config.routing.max_lag).map_err(|problems| ConfigError { problems })?;
         let runtime = Self::assemble(&backend, config, &endpoints, cluster, cache);
         runtime.refuse_if_unreachable()?;
         runtime.share_budget();
@@ -80,7 +81,13 @@ impl<B: Backend> Runtime<B> {
         Ok(runtime)
     }
 
-    fn assemble(backend: &Arc<B>, config: Config, endpoints: &[Endpoint], cluster: Arc<Cluster>, cache: Arc<Cache>) -> Arc<Self> {
+    fn assemble(
+        backend: &Arc<B>,
+        config: Config,
+        endpoints: &[Endpoint],
+        cluster: Arc<Cluster>,
+        cache: Arc<Cache>,
+    ) -> Arc<Self> {
         let budget = Budget::new(config.pool.max);
         let pool_config = Arc::new(config.pool.clone());
         let pools = endpoints
@@ -197,7 +204,10 @@ impl<B: Backend> Runtime<B> {
         }
         let undelivered = self.cache.shutdown(tokio::time::Instant::now() + FLUSH).await;
         if undelivered > 0 {
-            tracing::warn!(undelivered, "Redis was not told of all invalidations: what they concern is served elsewhere until it expires");
+            tracing::warn!(
+                undelivered,
+                "Redis was not told of all invalidations: what they concern is served elsewhere until it expires"
+            );
         }
         self.tasks.stop();
         for pool in self.pools.iter().flatten() {

@@ -62,7 +62,7 @@ impl Flights {
     }
 
     #[cached]
-    async fn generics<'a, T: Row + Send, const N: usize>(&'a self, conn: &mut Conn, ids: [i64; N]) -> QueryResult<i64>
+    async fn generics<'a, T: Row + Send, const N: usize>(&'a self, conn: &mut Conn, ids: Vec<i64>) -> QueryResult<i64>
     where
         T: Sync,
     {
@@ -120,7 +120,7 @@ impl Flights {
 
     #[cached(vary = [user])]
     async fn of_the_caller(&self, _conn: &mut Conn) -> QueryResult<Option<String>> {
-        Ok(Context::current().user_id().map(str::to_owned))
+        Ok(Context::current().and_then(|context| context.user_id().map(str::to_owned)))
     }
 
     /// What is deprecated is written out, and used, without a warning.
@@ -175,7 +175,7 @@ fn spawned<T: Row + Send + Sync>(flights: &Flights, db: &Db, repo: &Repo<String>
     is_send(flights.slices(&[1], vec![]));
     is_send(flights.fields(&Filter { airport: "ZRH", range: (1, 2) }, 1));
     is_send(flights.patterns((1, 2), 3, 4));
-    is_send(flights.generics::<T, 2>([1, 2]));
+    is_send(flights.generics::<T, 2>(vec![1, 2]));
     is_send(flights.impl_arguments::<T>(&["a"]));
     is_send(flights.conditional_arguments(1, 2));
     is_send(flights.many_arguments(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13));

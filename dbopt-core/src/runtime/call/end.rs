@@ -83,6 +83,7 @@ impl<B: Backend> Call<'_, B> {
                     return self.refuse(Error::WroteInRead { method: self.op.name(), message: fault.message.clone() });
                 }
                 self.roll_back(&mut lease).await;
+                self.publish_what_may_stand(&mut lease);
                 if kind.is_some_and(FaultKind::suspects_node) {
                     self.suspect();
                     lease.close();
@@ -97,6 +98,7 @@ impl<B: Backend> Call<'_, B> {
                 Verdict::Return(Err(error), outcome)
             }
             Attempt::NodeLost => {
+                self.publish_what_may_stand(&mut lease);
                 lease.close();
                 if self.may_run_again() {
                     return Verdict::RunAgain;
@@ -105,6 +107,7 @@ impl<B: Backend> Call<'_, B> {
                 self.refuse(lost)
             }
             Attempt::OutOfTime => {
+                self.publish_what_may_stand(&mut lease);
                 drop(lease);
                 let late = self.out_of_time(Waiting::Body);
                 self.refuse(late)
@@ -161,6 +164,14 @@ impl<B: Backend> Call<'_, B> {
         unsettled.settled();
         self.after.publish(&self.runtime.cache, lower, position).await;
         Ok(())
+    }
+
+    /// Without a transaction, what a body did before it failed stands, and perhaps what it was doing.
+    fn publish_what_may_stand(&mut self, lease: &mut Lease<B>) {
+        if self.op.intent() == Intent::Write && !self.op.in_transaction() {
+            self.after.add(lease.take_invalidations());
+            drop(self.after.unsettled(&self.runtime.cache));
+        }
     }
 
     /// A position from inside the transaction, for a value that is to be written through.

@@ -131,7 +131,12 @@ impl<'a, B: Backend> Call<'a, B> {
     }
 
     pub(super) fn out_of_time(&self, doing: Waiting) -> Error {
-        Error::Deadline { method: self.op.name(), after: self.started.elapsed(), doing, cause: self.refusals.last().cloned() }
+        Error::Deadline {
+            method: self.op.name(),
+            after: self.started.elapsed(),
+            doing,
+            cause: self.refusals.last().cloned(),
+        }
     }
 
     /// Runs a body, until the call's time is up or its node is lost.
