@@ -70,6 +70,14 @@ pub struct Config {
     /// Default 30 s. A writer that stays cut off for longer is not waited for.
     #[serde(with = "duration")]
     pub vouch_settle: Duration,
+    /// Whether writes also note what they invalidate in a table, in their own transaction, so that a process killed between COMMIT and
+    /// Redis loses nothing. Default false. It costs a round trip and a row per such write; the table is `dbopt_cache_outbox`, made at start
+    /// where it is missing. Rows that triggers or other programs put there are delivered, too.
+    pub outbox: bool,
+    /// How long a row stays in the outbox before another instance takes it for forgotten. Default 2 s. Too low: what is delivered anyway is
+    /// delivered twice. Too high: what a killed process left is served for longer.
+    #[serde(with = "duration")]
+    pub outbox_age: Duration,
     /// How many loads may be under way at once while Redis is lost. Default 32. Too low: calls queue. Too high: a lost
     /// Redis floods the database.
     pub outage_loads: usize,
@@ -109,6 +117,8 @@ impl Default for Config {
             vouch: true,
             vouch_lease: redis.writer_lease,
             vouch_settle: redis.settle,
+            outbox: false,
+            outbox_age: Duration::from_secs(2),
             outage_loads: 32,
         }
     }
@@ -147,6 +157,9 @@ impl Config {
             found.push(
                 "cache.outage_loads = 0: nothing could be loaded while Redis is lost; write a number such as 32".into(),
             );
+        }
+        if self.outbox && self.redis.is_empty() {
+            found.push("cache.outbox = true needs cache.redis: without it there is nobody to deliver to".into());
         }
         if self.vouch_lease < Duration::from_millis(50) {
             found.push(format!("cache.vouch_lease = {:?}: write at least \"50ms\"", self.vouch_lease));
