@@ -43,6 +43,8 @@ const VARIANT: u8 = 25;
 pub(crate) trait Sink {
     /// Adds `bytes` at the end.
     fn put(&mut self, bytes: &[u8]);
+    /// The same for few bytes whose number the compiler knows.
+    fn put_few<const N: usize>(&mut self, bytes: [u8; N]);
     /// How many bytes there are.
     fn len(&self) -> usize;
     /// The bytes from `start` on.
@@ -60,16 +62,8 @@ impl<'s, S: Sink> Canonical<'s, S> {
     }
 
     #[inline]
-    fn fixed<const N: usize>(&mut self, kind: u8, bytes: [u8; N]) -> Result<(), KeyError> {
-        let mut both = [kind; 17];
-        both[1..=N].copy_from_slice(&bytes);
-        self.sink.put(&both[..=N]);
-        Ok(())
-    }
-
-    #[inline]
     fn kind(&mut self, kind: u8) {
-        self.sink.put(&[kind]);
+        self.sink.put_few([kind]);
     }
 
     #[inline]
@@ -78,16 +72,17 @@ impl<'s, S: Sink> Canonical<'s, S> {
         match u16::try_from(bytes.len()) {
             Ok(short) if short < u16::MAX => {
                 let [low, high] = short.to_le_bytes();
-                self.sink.put(&[kind, low, high]);
+                self.sink.put_few([kind, low, high]);
             }
             _ => {
-                self.sink.put(&[kind, 0xff, 0xff]);
-                self.sink.put(&(bytes.len() as u64).to_le_bytes());
+                self.sink.put_few([kind, 0xff, 0xff]);
+                self.sink.put_few((bytes.len() as u64).to_le_bytes());
             }
         }
         self.sink.put(bytes);
     }
 
+    #[inline]
     fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), KeyError> {
         value.serialize(Canonical { sink: &mut *self.sink })
     }
@@ -101,8 +96,11 @@ impl<'s, S: Sink> Canonical<'s, S> {
 macro_rules! numbers {
     ($($method:ident $type:ty => $kind:ident),* $(,)?) => {
         $(#[inline]
-        fn $method(mut self, value: $type) -> Result<(), KeyError> {
-            self.fixed($kind, value.to_le_bytes())
+        fn $method(self, value: $type) -> Result<(), KeyError> {
+            let mut bytes = [$kind; 1 + size_of::<$type>()];
+            bytes[1..].copy_from_slice(&value.to_le_bytes());
+            self.sink.put_few(bytes);
+            Ok(())
         })*
     };
 }
@@ -130,7 +128,9 @@ impl<'s, S: Sink> ser::Serializer for Canonical<'s, S> {
     }
 
     fn serialize_char(mut self, value: char) -> Result<(), KeyError> {
-        self.fixed(CHAR, u32::from(value).to_le_bytes())
+        self.kind(CHAR);
+        self.sink.put_few(u32::from(value).to_le_bytes());
+        Ok(())
     }
 
     #[inline]
@@ -152,7 +152,7 @@ impl<'s, S: Sink> ser::Serializer for Canonical<'s, S> {
                 Ok(())
             }
         }
-        self.sink.put(&[DISPLAYED, 0, 0, 0, 0, 0, 0, 0, 0]);
+        self.sink.put_few([DISPLAYED, 0, 0, 0, 0, 0, 0, 0, 0]);
         let start = self.sink.len();
         fmt::Write::write_fmt(&mut Writer(&mut *self.sink), format_args!("{value}"))
             .map_err(|_| KeyError::Refused("a value could not be displayed".into()))?;
@@ -201,11 +201,13 @@ impl<'s, S: Sink> ser::Serializer for Canonical<'s, S> {
         self.part(value)
     }
 
+    #[inline]
     fn serialize_seq(mut self, _len: Option<usize>) -> Result<Self::SerializeSeq, KeyError> {
         self.kind(SEQUENCE);
         Ok(Parts(self))
     }
 
+    #[inline]
     fn serialize_tuple(self, _len: usize) -> Result<Self::SerializeTuple, KeyError> {
         self.serialize_seq(None)
     }
@@ -260,6 +262,7 @@ impl<S: Sink> Parts<'_, S> {
         self.0.part(value)
     }
 
+    #[inline]
     fn close(mut self) -> Result<(), KeyError> {
         self.0.kind(END);
         Ok(())

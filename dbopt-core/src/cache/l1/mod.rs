@@ -141,7 +141,7 @@ impl L1 {
 
     #[inline(never)]
     fn get_from_shard<T: Clone + Send + Sync + 'static>(&self, key: KeyRef<'_>) -> Option<Hit<T>> {
-        let now = self.clock.exact();
+        let now = self.clock.now();
         let age = self.places.age(key.hash);
         let found = self.find(key, now);
         let hit = found
@@ -156,9 +156,14 @@ impl L1 {
             } else {
                 front.counts.miss(key.method);
             }
+            front.is_time()
         });
-        if counted.is_none() {
-            self.counts.homeless(key.method, is_hit);
+        match counted {
+            None => self.counts.homeless(key.method, is_hit),
+            Some(false) => {}
+            Some(true) => {
+                self.clock.exact();
+            }
         }
         drop(displaced);
         hit

@@ -18,7 +18,7 @@ const LEAST_PER_SHARD: usize = 64;
 const SCAN_LEAST_PER_SHARD: usize = 16 * 1024;
 const MAX_SHARDS: usize = 256;
 /// A shard is told of an entry's use again after so many parts of it were replaced.
-const AGES: usize = 16;
+const AGES: usize = 8;
 
 pub(super) struct Places {
     shards: Box<[Shard]>,
