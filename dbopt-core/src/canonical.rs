@@ -49,6 +49,10 @@ pub(crate) trait Sink {
     fn len(&self) -> usize;
     /// The bytes from `start` on.
     fn tail(&mut self, start: usize) -> &mut [u8];
+    /// What follows may still be moved about, so it is not hashed yet.
+    fn hold(&mut self);
+    /// What was written since `start` is as it should be.
+    fn release(&mut self, start: usize);
 }
 
 /// Writes values to a sink.
@@ -152,12 +156,14 @@ impl<'s, S: Sink> ser::Serializer for Canonical<'s, S> {
                 Ok(())
             }
         }
+        self.sink.hold();
         self.sink.put_few([DISPLAYED, 0, 0, 0, 0, 0, 0, 0, 0]);
         let start = self.sink.len();
         fmt::Write::write_fmt(&mut Writer(&mut *self.sink), format_args!("{value}"))
             .map_err(|_| KeyError::Refused("a value could not be displayed".into()))?;
         let length = (self.sink.len() - start) as u64;
         self.sink.tail(start - 8)[..8].copy_from_slice(&length.to_le_bytes());
+        self.sink.release(start - 9);
         Ok(())
     }
 
@@ -229,6 +235,7 @@ impl<'s, S: Sink> ser::Serializer for Canonical<'s, S> {
 
     fn serialize_map(mut self, _len: Option<usize>) -> Result<Self::SerializeMap, KeyError> {
         self.kind(MAP);
+        self.sink.hold();
         Ok(Sorted { start: self.sink.len(), ends: Vec::new(), to: self })
     }
 
@@ -344,6 +351,7 @@ impl<S: Sink> ser::SerializeMap for Sorted<'_, S> {
             let ordered = pairs.concat();
             self.to.sink.tail(self.start).copy_from_slice(&ordered);
         }
+        self.to.sink.release(self.start);
         self.to.kind(END);
         Ok(())
     }

@@ -41,15 +41,6 @@ pub struct KeyRef<'a> {
 }
 
 impl<'a> KeyRef<'a> {
-    /// The key of arguments that are encoded already.
-    #[inline]
-    pub fn new(method: usize, bytes: &'a [u8]) -> Self {
-        let mut hasher = HASHES.build_hasher();
-        hasher.write_usize(method);
-        hasher.write(bytes);
-        KeyRef { method, bytes, hash: hasher.finish() }
-    }
-
     /// The key with bytes of its own. Allocates for long arguments only.
     pub fn to_key(self) -> Key {
         let mut inline = [0; INLINE];
@@ -246,11 +237,11 @@ where
     A: Serialize + ?Sized,
     F: FnOnce(KeyRef<'_>) -> R,
 {
-    let mut buffer = Buffer { stack: [0; ON_STACK], len: 0, spilled: None };
+    let mut buffer = Buffer { stack: [0; ON_STACK], len: 0, spilled: None, hasher: HASHES.build_hasher(), held: 0 };
     let written = args.serialize(Canonical::new(&mut buffer));
     let done = written.and_then(|()| match buffer.bytes() {
         bytes if bytes.len() > MAX_LEN => Err(KeyError::TooLong(bytes.len())),
-        bytes => Ok(use_it(KeyRef::new(method, bytes))),
+        bytes => Ok(use_it(KeyRef { method, bytes, hash: buffer.hash(method) })),
     });
     if let Some(spilled) = buffer.spilled {
         give_back(spilled);
@@ -270,9 +261,18 @@ struct Buffer {
     stack: [u8; ON_STACK],
     len: usize,
     spilled: Option<Vec<u8>>,
+    /// Fed as the bytes come: to read them again while they are on their way to memory would take longer.
+    hasher: <RandomState as BuildHasher>::Hasher,
+    /// How many have asked not to hash yet.
+    held: u32,
 }
 
 impl Buffer {
+    #[inline]
+    fn hash(&self, method: usize) -> u64 {
+        self.hasher.finish() ^ (method as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
     #[inline]
     fn bytes(&self) -> &[u8] {
         match &self.spilled {
@@ -297,6 +297,9 @@ impl Buffer {
 impl Sink for Buffer {
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
+        if self.held == 0 {
+            self.hasher.write(bytes);
+        }
         match self.stack.get_mut(self.len..self.len + bytes.len()) {
             Some(free) if self.spilled.is_none() => {
                 free.copy_from_slice(bytes);
@@ -308,6 +311,16 @@ impl Sink for Buffer {
 
     #[inline]
     fn put_few<const N: usize>(&mut self, bytes: [u8; N]) {
+        if self.held == 0 {
+            match (bytes.first_chunk::<1>(), bytes.last_chunk::<8>()) {
+                (Some(&[kind]), Some(&number)) if N == 9 => {
+                    self.hasher.write_u8(kind);
+                    self.hasher.write_u64(u64::from_le_bytes(number));
+                }
+                (Some(&[kind]), _) if N == 1 => self.hasher.write_u8(kind),
+                _ => self.hasher.write(&bytes),
+            }
+        }
         if self.spilled.is_none()
             && let Some(free) = self.stack.get_mut(self.len..).and_then(<[u8]>::first_chunk_mut::<N>)
         {
@@ -326,6 +339,21 @@ impl Sink for Buffer {
         match &mut self.spilled {
             Some(spilled) => &mut spilled[start..],
             None => &mut self.stack[start..self.len],
+        }
+    }
+
+    fn hold(&mut self) {
+        self.held += 1;
+    }
+
+    fn release(&mut self, start: usize) {
+        self.held -= 1;
+        if self.held == 0 {
+            let settled = match &self.spilled {
+                Some(spilled) => &spilled[start..],
+                None => &self.stack[start..self.len],
+            };
+            self.hasher.write(settled);
         }
     }
 }

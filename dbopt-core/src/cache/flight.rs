@@ -21,10 +21,11 @@ const SHARDS: usize = 64;
 pub type Shared = Arc<dyn Any + Send + Sync>;
 
 tokio::task_local! {
-    static LEADING: Arc<Leading>;
+    static LEADING: Leading;
 }
 
 /// The loads that the current task is inside of.
+#[derive(Clone)]
 struct Leading {
     id: u64,
     outer: Option<Arc<Leading>>,
@@ -129,8 +130,8 @@ impl Flights {
 }
 
 fn is_leading(id: u64) -> bool {
-    let find = |innermost: &Arc<Leading>| {
-        std::iter::successors(Some(innermost), |leading| leading.outer.as_ref()).any(|leading| leading.id == id)
+    let find = |innermost: &Leading| {
+        std::iter::successors(Some(innermost), |leading| leading.outer.as_deref()).any(|leading| leading.id == id)
     };
     LEADING.try_with(find).unwrap_or(false)
 }
@@ -211,8 +212,8 @@ impl Ticket {
     /// # Cancel safety
     /// As safe as `load`.
     pub fn scope<F: Future>(&self, load: F) -> impl Future<Output = F::Output> + use<F> {
-        let outer = LEADING.try_with(Arc::clone).ok();
-        LEADING.scope(Arc::new(Leading { id: self.0.flight.id, outer }), load)
+        let outer = LEADING.try_with(|leading| Arc::new(leading.clone())).ok();
+        LEADING.scope(Leading { id: self.0.flight.id, outer }, load)
     }
 }
 

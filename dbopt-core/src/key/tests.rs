@@ -9,6 +9,10 @@ fn bytes<A: Serialize>(args: &A) -> Vec<u8> {
     with_key(1, args, |key| key.bytes.to_vec()).unwrap()
 }
 
+fn hash<A: Serialize>(args: &A) -> u64 {
+    with_key(1, args, |key| key.hash).unwrap()
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize)]
 enum Shape {
     Empty,
@@ -50,6 +54,7 @@ proptest! {
     #[test]
     fn equal_arguments_and_only_those_give_equal_bytes(one in args(), other in args()) {
         prop_assert_eq!(one == other, bytes(&one) == bytes(&other));
+        prop_assert_eq!(one == other, hash(&one) == hash(&other));
         prop_assert_eq!(bytes(&one), bytes(&one.clone()));
     }
 
@@ -64,6 +69,9 @@ proptest! {
         let ordered: BTreeMap<_, _> = pairs.clone().into_iter().collect();
         prop_assert_eq!(bytes(&pairs), bytes(&again));
         prop_assert_eq!(bytes(&pairs), bytes(&ordered));
+        let nested = (&pairs, vec![pairs.clone()], 3);
+        let same = (&again, vec![ordered], 3);
+        prop_assert_eq!(hash(&nested), hash(&same));
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl Places {
         while self.room.is_overweight() && self.evict_from(next, &mut gone) {
             next += 1;
         }
-        let left = gone.entries.iter().any(|entry| std::ptr::addr_eq(Arc::as_ptr(entry), this));
+        let left = gone.iter().any(|entry| std::ptr::addr_eq(Arc::as_ptr(entry), this));
         (waiting.is_none() && !left, gone)
     }
 
