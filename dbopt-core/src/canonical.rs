@@ -100,10 +100,9 @@ impl<'s, S: Sink> Canonical<'s, S> {
 macro_rules! numbers {
     ($($method:ident $type:ty => $kind:ident),* $(,)?) => {
         $(#[inline]
-        fn $method(self, value: $type) -> Result<(), KeyError> {
-            let mut bytes = [$kind; 1 + size_of::<$type>()];
-            bytes[1..].copy_from_slice(&value.to_le_bytes());
-            self.sink.put_few(bytes);
+        fn $method(mut self, value: $type) -> Result<(), KeyError> {
+            self.kind($kind);
+            self.sink.put_few(value.to_le_bytes());
             Ok(())
         })*
     };

@@ -231,7 +231,7 @@ pub enum KeyError {
 ///
 /// # Errors
 /// When an argument's `Serialize` fails, or the arguments are longer than [`MAX_LEN`].
-#[inline]
+#[inline(always)]
 pub fn with_key<A, F, R>(method: usize, args: &A, use_it: F) -> Result<R, KeyError>
 where
     A: Serialize + ?Sized,
@@ -312,11 +312,8 @@ impl Sink for Buffer {
     #[inline]
     fn put_few<const N: usize>(&mut self, bytes: [u8; N]) {
         if self.held == 0 {
-            match (bytes.first_chunk::<1>(), bytes.last_chunk::<8>()) {
-                (Some(&[kind]), Some(&number)) if N == 9 => {
-                    self.hasher.write_u8(kind);
-                    self.hasher.write_u64(u64::from_le_bytes(number));
-                }
+            match (bytes.first_chunk::<1>(), bytes.first_chunk::<8>()) {
+                (_, Some(&number)) if N == 8 => self.hasher.write_u64(u64::from_le_bytes(number)),
                 (Some(&[kind]), _) if N == 1 => self.hasher.write_u8(kind),
                 _ => self.hasher.write(&bytes),
             }

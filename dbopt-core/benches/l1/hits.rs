@@ -126,12 +126,3 @@ pub(crate) async fn run_all() {
     }
     ticking.abort();
 }
-
-pub(crate) async fn probe() {
-    let ticking = tokio::spawn(async { OURS.l1.clock().run().await });
-    for _ in 0..5 {
-        let t = time(1, 5_000_000, |task: usize, each: usize| repeat(task, each, |i| ours(i as u64))).await;
-        println!("{t}");
-    }
-    ticking.abort();
-}

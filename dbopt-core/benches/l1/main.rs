@@ -15,12 +15,8 @@ static ALLOCATOR: common::Counting = common::Counting;
 async fn main() {
     let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|part| name.contains(part.as_str()));
-    if chosen.iter().all(|c| c != "probe") && wanted("hits") {
+    if wanted("hits") {
         hits::run_all().await;
-    }
-    if chosen.iter().any(|c| c == "probe") {
-        hits::probe().await;
-        return;
     }
     if wanted("loads") {
         loads::run_all().await;

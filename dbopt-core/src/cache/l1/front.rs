@@ -118,7 +118,7 @@ impl Front {
 }
 
 /// Looks into this thread's table of `cache`, if it stands first.
-#[inline]
+#[inline(always)]
 pub(super) fn look<R>(cache: u64, look: impl FnOnce(&Front) -> Option<R>) -> Option<R> {
     let first = |fronts: &RefCell<Vec<Front>>| {
         // Borrowed to be changed: a value's own Clone or Drop has come here again. The shards answer then.

@@ -114,7 +114,8 @@ impl L1 {
     }
 
     /// The value of `key`, if there is one that may be served.
-    #[inline]
+    // Through memory, the answer costs as much as the lookup.
+    #[inline(always)]
     pub fn get<T: Clone + Send + Sync + 'static>(&self, key: KeyRef<'_>) -> Option<Hit<T>> {
         let near = front::look(self.id, |front| {
             let (slot, entry) = front.find(key)?;
@@ -193,7 +194,8 @@ impl L1 {
             self.counts.invalidated.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        let entry = Entry::new(key, fill, &self.config, self.clock.exact());
+        // Where the clock is late the entry only expires a little earlier.
+        let entry = Entry::new(key, fill, &self.config, self.clock.now());
         let (kept, gone) = self.places.insert(entry);
         self.counts.evicted.fetch_add(gone.evicted, Ordering::Relaxed);
         kept
@@ -207,7 +209,7 @@ impl L1 {
     }
 
     /// Takes out every entry of which `matches` says so, by its key or its tags; returns how many. For patterns that fills
-    /// under way may match too, [`Fences::invalidate_all`] comes first.
+    /// under way may match too, [`Fences::invalidate_all`] comes first. `matches` runs under a lock and must not use the cache.
     pub fn invalidate_where(&self, mut matches: impl FnMut(&Entry) -> bool) -> usize {
         let out = self.places.retain(&mut |entry| !matches(entry)).len();
         self.counts.invalidated.fetch_add(out as u64, Ordering::Relaxed);
