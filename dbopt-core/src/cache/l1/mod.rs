@@ -1,7 +1,7 @@
 //! The first layer: typed values in this process.
 //!
 //! All methods share one store, which is bounded, split into shards and knows nothing of types. In front of it each thread
-//! has a small table ([`front`]); nearly all hits end there.
+//! has a small table; nearly all hits end there.
 
 mod clock;
 mod config;
