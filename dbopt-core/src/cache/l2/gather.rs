@@ -63,7 +63,9 @@ async fn lane(inner: &Inner) {
             if asks.len() < TOGETHER {
                 // Callers that are ready to run get to ask first; a lone one loses nothing by it.
                 tokio::task::yield_now().await;
-                while let (true, Ok(ask)) = (asks.len() < TOGETHER, receiver.try_recv()) {
+                while asks.len() < TOGETHER
+                    && let Ok(ask) = receiver.try_recv()
+                {
                     asks.push(ask);
                 }
             }
