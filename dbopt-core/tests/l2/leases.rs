@@ -27,21 +27,25 @@ pub async fn trusted(one: &Instance, key: &Key, tags: &[String]) {
     .await;
 }
 
-async fn registered(one: &Instance) {
+/// The first to come decides for how long a new Redis is distrusted; the other counts on not being forgotten so soon.
+async fn reader_and_writer(server: &Server) -> (Instance, Instance) {
+    let reader = Instance::start(strong(server)).await;
+    let mut config = strong(server);
+    config.settle = config.forget_after;
+    let writer = Instance::start(config).await;
+    registered(&writer).await;
+    (reader, writer)
+}
+
+pub async fn registered(one: &Instance) {
     eventually("the writer is registered", async || one.layer.standing() == Standing::Registered).await;
 }
 
 #[tokio::test]
 async fn strong_readers_distrust_a_writer_that_fell_silent_until_it_has_delivered() {
     let server = Server::start(&[]).await;
-    let mut config = strong(&server);
-    config.settle = Duration::from_secs(30);
-    config.forget_after = Duration::from_secs(30);
-    let mut first = config.clone();
-    (first.settle, first.forget_after) = (Duration::ZERO, Duration::from_secs(30));
-    let (reader, writer) = (Instance::start(first).await, Instance::start(config).await);
+    let (reader, writer) = reader_and_writer(&server).await;
     let (key, tags) = (key("k"), tags(&["t"]));
-    registered(&writer).await;
     trusted(&reader, &key, &tags).await;
     let found = reader.look_up(&key, &tags).await.unwrap();
     assert!(reader.layer.check(&tags, &found.generations).await.unwrap());
@@ -120,7 +124,7 @@ async fn a_redis_that_lost_its_writers_is_not_believed() {
 #[tokio::test]
 async fn a_renewal_delayed_by_a_frozen_redis_brings_nobody_back() {
     let server = Server::start(&[]).await;
-    let (reader, writer) = (Instance::start(strong(&server)).await, Instance::start(strong(&server)).await);
+    let (reader, writer) = reader_and_writer(&server).await;
     let (key, tags) = (key("k"), tags(&["t"]));
     trusted(&reader, &key, &tags).await;
     server.freeze();
