@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dbopt_core::cache::l2::{Error, Event};
+use dbopt_core::cache::l2::{Error, Event, Standing};
 use dbopt_core::cache::pattern::Pattern;
 use tokio::time::{Instant, timeout};
 
@@ -48,6 +48,8 @@ async fn an_invalidation_missed_by_a_frozen_redis_is_never_undone() {
     let missed = writer.layer.invalidate(&tags, Some(at(40)), None).await.unwrap_err();
     assert_eq!(missed.cause, Error::TimedOut);
     assert!(writer.layer.holds(&tags));
+    writer.layer.resume();
+    assert!(matches!(writer.layer.standing(), Standing::Silent(_)), "nobody vouches for what is not delivered");
     tokio::time::sleep_until(missed.silenced_by.unwrap()).await;
     // The write is acknowledged now.
     server.thaw();
