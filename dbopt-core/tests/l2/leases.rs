@@ -1,11 +1,14 @@
 //! Strong consistency: what readers believe when a writer cannot reach Redis.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use dbopt_core::cache::l2::{Config, Event, Key, Standing};
+use dbopt_core::cache::l2::{Begun, Config, Event, Key, Standing};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::server::{Instance, SHAPE, Server, eventually, key, tags};
+use super::server::{Instance, SHAPE, Server, TTL, eventually, key, tags};
 
 fn strong(server: &Server) -> Config {
     let mut config = server.config();
@@ -145,4 +148,71 @@ async fn a_renewal_delayed_by_a_frozen_redis_brings_nobody_back() {
         assert!(!matches!(reader.layer.look_up(&key, &tags, SHAPE, true).await, Ok(Some(_))));
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strong_reads_never_see_less_than_the_last_acknowledged_write_while_redis_freezes_and_thaws() {
+    let server = Server::start(&[]).await;
+    let mut config = strong(&server);
+    (config.timeout, config.write_timeout) = (Duration::from_millis(50), Duration::from_millis(50));
+    config.writer_lease = Duration::from_millis(200);
+    let reader = Arc::new(Instance::start(config.clone()).await);
+    config.settle = config.forget_after;
+    let writer = Instance::start(config).await;
+    let (key, tags) = (key("k"), tags(&["t"]));
+    registered(&writer).await;
+    trusted(&reader, &key, &tags).await;
+    writer.layer.invalidate(&tags, None, None).await.unwrap();
+    let (database, acknowledged) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let mut tasks = JoinSet::new();
+    for _ in 0..4 {
+        let (reader, database, acknowledged) = (reader.clone(), database.clone(), acknowledged.clone());
+        let (key, tags) = (key.clone(), tags.clone());
+        tasks.spawn(async move {
+            let mut hits = 0u64;
+            loop {
+                let least = acknowledged.load(SeqCst);
+                if least == u64::MAX {
+                    return hits;
+                }
+                let found = reader.layer.look_up(&key, &tags, SHAPE, true).await;
+                if let Ok(Some(found)) = found {
+                    let seen = u64::from_le_bytes(found.payload.try_into().unwrap());
+                    assert!(seen >= least, "saw {seen} after {least} was acknowledged");
+                    hits += 1;
+                } else if let Ok(Begun::Ready(fill)) = reader.layer.begin(&key, &tags, TTL, false, None).await {
+                    let read = database.load(SeqCst).to_le_bytes();
+                    tokio::task::yield_now().await;
+                    let _ = reader.layer.store(&key, &tags, &fill.ticket, SHAPE, &read, None, TTL).await;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+    let mut missed = 0;
+    for round in 0..40u64 {
+        // Now and then it freezes, for shorter or longer than a lease.
+        let frozen = round % 8 == 7;
+        if frozen {
+            server.freeze();
+        }
+        let written = database.fetch_add(1, SeqCst) + 1;
+        if let Err(error) = writer.layer.invalidate(&tags, None, None).await {
+            missed += 1;
+            sleep_until(error.silenced_by.unwrap()).await;
+        }
+        acknowledged.store(written, SeqCst);
+        if frozen {
+            tokio::time::sleep(Duration::from_millis(round * 5)).await;
+            server.thaw();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    eventually("everything is delivered", async || writer.layer.journal_len() == 0).await;
+    acknowledged.store(u64::MAX, SeqCst);
+    let hits: u64 = tasks.join_all().await.into_iter().sum();
+    assert!(
+        hits > 100 && missed > 0,
+        "the test must meet the cache and miss invalidations: {hits} hits, {missed} missed"
+    );
 }
