@@ -209,9 +209,11 @@ async fn attach(
         inner.tell(Event::Cleared);
     }
     *known = epoch;
+    let modern = modern.unwrap_or(0) >= 7;
+    scripts::ahead(modern).exec_async(connection).await?;
     let reliable = reliable(connection).await?;
     read_clock(inner, connection).await?;
-    Ok(Server { reliable, modern: modern.unwrap_or(0) >= 7 })
+    Ok(Server { reliable, modern })
 }
 
 /// A replica lags behind: what it shows may have been invalidated.
