@@ -189,7 +189,7 @@ impl Inner {
         keys.extend(tags.iter().map(|tag| self.names.generation(tag)));
         keys.extend(more);
         self.admit()?;
-        let answer = timeout(self.config.timeout, self.queue.ask(keys, strong)).await;
+        let answer = timeout(self.config.timeout, self.queue.ask(self, keys, strong)).await;
         let answer = self.settle(answer.unwrap_or(Err(Error::TimedOut)))?;
         self.link.compare(answer.epoch);
         Ok(answer)
@@ -243,7 +243,12 @@ impl Inner {
                 self.link.gate.late();
             }
             Err(Error::Refused) => self.counters.refused.one(),
-            Err(Error::Server(_)) => self.counters.server_errors.one(),
+            Err(Error::Server(text)) => {
+                self.counters.server_errors.one();
+                if text.starts_with("READONLY") {
+                    self.link.look_again.notify_one();
+                }
+            }
             Err(_) => self.counters.down.one(),
         }
         result

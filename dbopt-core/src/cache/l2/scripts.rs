@@ -24,6 +24,16 @@ local function millis()
 end
 ";
 
+/// The scripts of calls with a small budget, to be sent ahead: one that Redis does not know costs two round trips more.
+pub(super) fn ahead(modern: bool) -> redis::Pipeline {
+    let mut pipeline = redis::pipe();
+    let invalidate = if modern { &INVALIDATE_WHEN_FULL } else { &INVALIDATE };
+    for script in [&BEGIN, &STORE, invalidate, &RELEASE, &RENEW] {
+        pipeline.load_script(script).ignore();
+    }
+    pipeline
+}
+
 fn script(body: &str) -> Script {
     Script::new(&format!("{STATE}{body}"))
 }

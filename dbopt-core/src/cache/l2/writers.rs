@@ -70,9 +70,11 @@ impl Writers {
 
     /// Stops renewing; returns by when readers are sure to distrust.
     pub(super) fn silence(&self) -> Option<Instant> {
-        let mut state = self.state.lock();
-        state.silent = true;
-        state.until
+        self.state.lock().silent = true;
+        match self.standing(Instant::now()) {
+            Standing::Silent(until) => Some(until),
+            _ => None,
+        }
     }
 
     /// Renews again, unless something is still undelivered.
@@ -105,8 +107,8 @@ impl super::Layer {
         self.inner.writers.standing(Instant::now())
     }
 
-    /// Stops vouching for this instance's writes; returns by when every strong read is sure to distrust the cache (`None`: it
-    /// never vouched). A failed invalidation does this by itself; it ends when the journal is empty.
+    /// Stops vouching for this instance's writes; returns by when every strong read is sure to distrust the cache (`None`: it is
+    /// [`Unregistered`](Standing::Unregistered)). A failed invalidation does this by itself; it ends when the journal is empty.
     pub fn silence(&self) -> Option<Instant> {
         self.inner.writers.silence()
     }
