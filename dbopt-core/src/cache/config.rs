@@ -66,6 +66,15 @@ pub struct Config {
     /// once. Default 500 ms.
     #[serde(with = "duration")]
     pub vouch_lease: Duration,
+    /// How long others remember an instance that is not heard of any more, such as one that was killed; until then strong reads go to the
+    /// primary, and afterwards everything in Redis is distrusted once. Default 5 min. Too low: an instance that is cut off from Redis for
+    /// longer and goes on writing is not noticed by strong readers. Too high: a crash makes strong reads dear for that long.
+    #[serde(with = "duration")]
+    pub vouch_memory: Duration,
+    /// How long strong reads go to the primary after Redis has lost its data, and with it who writes. Default 30 s, and not longer than
+    /// `vouch_memory`. Too low and too high: as there.
+    #[serde(with = "duration")]
+    pub vouch_settle: Duration,
     /// How many loads may be under way at once while Redis is lost. Default 32. Too low: calls queue. Too high: a lost
     /// Redis floods the database.
     pub outage_loads: usize,
@@ -104,6 +113,8 @@ impl Default for Config {
             fill_lease: redis.lease,
             vouch: true,
             vouch_lease: redis.writer_lease,
+            vouch_memory: redis.forget_after,
+            vouch_settle: redis.settle,
             outage_loads: 32,
         }
     }
@@ -142,6 +153,12 @@ impl Config {
         if self.vouch_lease < Duration::from_millis(50) {
             found.push(format!("cache.vouch_lease = {:?}: write at least \"50ms\"", self.vouch_lease));
         }
+        if self.vouch_settle > self.vouch_memory || self.vouch_settle < 2 * self.vouch_lease {
+            found.push(format!(
+                "cache.vouch_settle = {:?}: write a time between twice cache.vouch_lease ({:?}) and cache.vouch_memory ({:?})",
+                self.vouch_settle, self.vouch_lease, self.vouch_memory
+            ));
+        }
         if self.namespace.is_empty() || self.namespace.contains(['{', '}', '*']) {
             found.push(format!("cache.namespace = {:?}: write a name without braces and stars", self.namespace));
         }
@@ -179,6 +196,8 @@ impl Config {
         config.lease = self.fill_lease;
         config.strong = self.vouch;
         config.writer_lease = self.vouch_lease;
+        config.forget_after = self.vouch_memory;
+        config.settle = self.vouch_settle;
         Some(config)
     }
 }
