@@ -89,7 +89,7 @@ pub(crate) async fn inflict(world: &World, fault: Fault, rng: &mut Rng, length: 
             sleep(length).await;
             world.insist(&["CONFIG", "SET", "maxmemory", "0"]).await
         }
-        Fault::Evict => evict(world, length).await,
+        Fault::Evict => evict(world, rng, length).await,
         Fault::Misconf => misconf(world, length).await,
         Fault::PushCut => {
             let cut = async || drop(world.redis_command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await);
@@ -142,8 +142,10 @@ async fn lag(world: &World, rng: &mut Rng, length: Duration) -> Result<()> {
     Ok(())
 }
 
-async fn evict(world: &World, length: Duration) -> Result<()> {
-    world.insist(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await?;
+async fn evict(world: &World, rng: &mut Rng, length: Duration) -> Result<()> {
+    // The first takes anything; the second only what expires, so that the cache's own marks stay and say that all is well.
+    let policy = if rng.bool() { "allkeys-lru" } else { "volatile-lru" };
+    world.insist(&["CONFIG", "SET", "maxmemory-policy", policy]).await?;
     // In turns: a limit that makes it evict, and room to fill again.
     repeat(length, Duration::from_millis(150), async || {
         let used = match world.redis_command(&["INFO", "memory"]).await {

@@ -126,7 +126,7 @@ async fn go_through(cli: &Cli, world: &World, mut rng: Rng, bar: &ProgressBar) -
         (None, true) => false,
         (None, false) => began.elapsed().as_secs_f64() >= cli.minutes * 60.0,
     };
-    let faults = cli.fault.map_or_else(Fault::all, |fault| vec![fault]);
+    let mut faults = cli.fault.map_or_else(Fault::all, |fault| vec![fault]);
     let mut phases = Vec::new();
     let second = Duration::from_secs(1);
     // Before anything breaks: long enough that it can be seen that results are cached.
@@ -144,6 +144,7 @@ async fn go_through(cli: &Cli, world: &World, mut rng: Rng, bar: &ProgressBar) -
         if cli.short {
             return Ok(phases);
         }
+        rng.shuffle(&mut faults);
     }
 }
 
@@ -173,5 +174,5 @@ async fn pass(
             _ = ticks.tick() => bar.set_message(format!("{:>9} operations; {name}", world.figures().operations)),
         }
     }
-    Ok(Phase { name, start, end: history::now(), figures: world.figures().since(&before) })
+    Ok(Phase { name, start, figures: world.figures().since(&before) })
 }

@@ -20,7 +20,6 @@ const SHOWN: usize = 20;
 pub(crate) struct Phase {
     pub(crate) name: String,
     pub(crate) start: u64,
-    pub(crate) end: u64,
     pub(crate) figures: Figures,
 }
 
