@@ -166,6 +166,9 @@ async fn connect(inner: &Inner, known: &mut Option<u64>) -> Result<(MultiplexedC
     let opening = async {
         let mut connection = inner.link.client.get_multiplexed_async_connection_with_config(&config).await?;
         let server = attach(inner, &mut connection, known).await?;
+        if inner.config.strong {
+            writers::vouch(inner, &mut connection).await;
+        }
         connection.subscribe(&inner.names.events).await?;
         Ok::<_, Error>((connection, server))
     };

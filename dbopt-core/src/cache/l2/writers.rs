@@ -144,10 +144,14 @@ pub(super) async fn run(inner: Arc<Inner>) {
 }
 
 async fn renew(inner: &Inner) {
-    let Some(reading) = inner.link.reading() else { return };
-    if !inner.link.is_attached() {
-        return;
+    if let Some(mut connection) = inner.link.connection() {
+        vouch(inner, &mut connection).await;
     }
+}
+
+/// Sends one renewal. The first one goes before an instance counts as connected, so that it never writes as somebody whom readers do not know.
+pub(super) async fn vouch(inner: &Inner, connection: &mut MultiplexedConnection) {
+    let Some(reading) = inner.link.reading() else { return };
     let (writers, sent) = (&inner.writers, Instant::now());
     {
         let mut state = writers.state.lock();
@@ -161,7 +165,7 @@ async fn renew(inner: &Inner) {
     let (member, lease) = (inner.member(), millis(writers.lease).to_string());
     let arguments = [member.as_bytes(), expiry.as_bytes(), lease.as_bytes()];
     let keys = [inner.names.writers.as_str()];
-    let renewal = inner.run_always::<i64>(&scripts::RENEW, &keys, &arguments);
+    let renewal = link::invoke::<i64>(connection, &scripts::RENEW, &keys, &arguments);
     match timeout(writers.lease, renewal).await {
         Ok(Ok(1)) => writers.state.lock().acknowledged = Some(sent),
         Ok(Ok(-1)) => inner.link.look_again.notify_one(),
