@@ -112,7 +112,10 @@ impl Report {
 
     /// Whether nothing was stale, and that means something.
     pub(crate) fn passed(&self) -> bool {
-        self.total() == 0 && self.stuck == 0 && self.calm_hits >= LEAST_HITS && self.calm_strong_hits >= LEAST_HITS / 2.0
+        self.total() == 0
+            && self.stuck == 0
+            && self.calm_hits >= LEAST_HITS
+            && self.calm_strong_hits >= LEAST_HITS / 2.0
     }
 
     fn total(&self) -> u64 {
@@ -165,7 +168,17 @@ impl fmt::Display for Report {
         let percent = |share: f64| format!("{:.0} %", 100.0 * share);
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-        table.set_header(["while", "operations", "failed", "memory", "Redis", "no database", "strong", "missed", "stale"]);
+        table.set_header([
+            "while",
+            "operations",
+            "failed",
+            "memory",
+            "Redis",
+            "no database",
+            "strong",
+            "missed",
+            "stale",
+        ]);
         for row in &self.phases {
             table.add_row([
                 row.name.clone(),

@@ -148,7 +148,8 @@ async fn connect(setup: &Setup) -> Result<Store, Failure> {
     if setup.baseline {
         return Ok(Store::Plain(Plain::connect(&setup.nodes, &setup.redis).await?));
     }
-    let mut text = format!("[cache]\nredis = {:?}\n{TIMES}[pool]\nmax = 32\nbackoff_initial = \"100ms\"\n", setup.redis);
+    let mut text =
+        format!("[cache]\nredis = {:?}\n{TIMES}[pool]\nmax = 32\nbackoff_initial = \"100ms\"\n", setup.redis);
     text.push_str("[call]\ntimeout = \"10s\"\n");
     for (number, url) in setup.nodes.iter().enumerate() {
         text.push_str(&format!("[[database.nodes]]\nname = \"node-{number}\"\nurl = {url:?}\n"));

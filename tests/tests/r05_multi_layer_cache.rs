@@ -243,3 +243,25 @@ async fn without_a_cache_every_call_reads() {
     shelf.set(1, 1).await.unwrap();
     assert_eq!(shelf.loads(), 3);
 }
+
+#[tokio::test]
+async fn r05_5_warming_on_a_schedule_keeps_results_there() {
+    let cluster = cluster(0).await;
+    let mut config = config(&cluster);
+    config.cache.l1_ttl = Duration::from_millis(100);
+    config.cache.ttl = Duration::from_millis(100);
+    let shelf = shelf(config).await;
+    let warmed = shelf.clone();
+    shelf.db.cache().warm_every(Duration::from_millis(50), move || {
+        let shelf = warmed.clone();
+        stream::iter((0..3).map(move |id| {
+            let shelf = shelf.clone();
+            async move { shelf.find(id).await }
+        }))
+    });
+    until("it is warmed again and again", Duration::from_secs(5), async || shelf.loads() >= 9).await;
+    shelf.db.shutdown().await;
+    let loads = shelf.loads();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(shelf.loads(), loads, "until the instance is shut down");
+}

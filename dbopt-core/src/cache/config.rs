@@ -83,6 +83,9 @@ pub struct Config {
     /// delivered twice. Too high: what a killed process left is served for longer.
     #[serde(with = "duration")]
     pub outbox_age: Duration,
+    /// The share of the read connections that warming uses at once. Default 0.25. Too low: warming takes long. Too high: callers queue
+    /// behind it.
+    pub warming_share: f64,
     /// How many loads may be under way at once while Redis is lost. Default 32. Too low: calls queue. Too high: a lost
     /// Redis floods the database.
     pub outage_loads: usize,
@@ -125,6 +128,7 @@ impl Default for Config {
             vouch_settle: redis.settle,
             outbox: false,
             outbox_age: Duration::from_secs(2),
+            warming_share: 0.25,
             outage_loads: 32,
         }
     }
@@ -158,6 +162,12 @@ impl Config {
         }
         if !(0.0..1.0).contains(&self.jitter) {
             found.push(format!("cache.jitter = {}: write a share from 0.0 to below 1.0, such as 0.1", self.jitter));
+        }
+        if !(self.warming_share > 0.0 && self.warming_share <= 1.0) {
+            found.push(format!(
+                "cache.warming_share = {}: write a share above 0.0 and up to 1.0, such as 0.25",
+                self.warming_share
+            ));
         }
         if self.outage_loads == 0 {
             found.push(

@@ -109,13 +109,13 @@ impl CallKey for TextKey {
     }
 }
 
-/// The first answer to a cached call.
+/// The first answer to a cached call. Small, as it is nearly always a hit.
 #[must_use]
 pub enum Look<'a, B: Backend, T, E, C> {
     /// It was in memory.
     Hit(Result<T, E>),
     /// It was not: go on with [`CachedCall::next`].
-    Miss(CachedCall<'a, B, T, E, C>),
+    Miss(Box<CachedCall<'a, B, T, E, C>>),
 }
 
 /// A cached call whose answer was not in memory.
@@ -181,35 +181,42 @@ impl<B: Backend> Runtime<B> {
         let given = Context::given_token();
         // Inside another method's body it is refused, as an uncached call is, whether or not the answer is near.
         let asks = self.cache.is_enabled() && context::holder().is_none() && !self.is_closing();
-        let lookup = asks.then(|| {
-            with_key(method.op().id(), arguments, |key| {
-                let mut spare = None;
-                if given.is_none()
-                    && let Some(hit) = self.cache.near::<T>(method, key)
-                {
-                    if !hit.refresh {
-                        return Err(hit.value);
-                    }
-                    spare = Some(hit.value);
-                }
-                let needs = Needs { token: given, deadline: None };
-                let lookup = Lookup::new(self.cache.clone(), method, key, text, tags(), needs);
-                Ok(match spare {
-                    Some(value) => lookup.refreshing(value),
-                    None => lookup,
-                })
-            })
-        });
-        let lookup = match lookup {
-            Some(Ok(Err(value))) => return Look::Hit(Ok(value)),
-            Some(Ok(Ok(lookup))) => Some(lookup),
-            Some(Err(error)) => {
-                self.cache.no_key(method, &error);
-                None
+        let mut spare = None;
+        if asks && given.is_none() {
+            // Nothing but the value leaves this look: whatever else is needed is made when it was not there.
+            match with_key(method.op().id(), arguments, |key| self.cache.near::<T>(method, key)) {
+                Ok(Some(hit)) if !hit.refresh => return Look::Hit(Ok(hit.value)),
+                Ok(hit) => spare = hit.map(|hit| hit.value),
+                Err(_) => {}
             }
-            None => None,
+        }
+        let lookup = asks.then(|| self.lookup(method, arguments, text, tags, given)).flatten();
+        let lookup = match (lookup, spare) {
+            (Some(lookup), Some(value)) => Some(lookup.refreshing(value)),
+            (lookup, _) => lookup,
         };
-        Look::Miss(CachedCall { runtime: self, method, lookup, load: None, sharing, absence })
+        Look::Miss(Box::new(CachedCall { runtime: self, method, lookup, load: None, sharing, absence }))
+    }
+
+    #[cold]
+    fn lookup<T, C, A>(
+        self: &Arc<Self>,
+        method: &'static Cached,
+        arguments: &A,
+        text: Option<&str>,
+        tags: impl FnOnce() -> Vec<String>,
+        token: Option<Position>,
+    ) -> Option<Lookup<T, C>>
+    where
+        T: Clone + Send + Sync + 'static,
+        C: Codec<T>,
+        A: Serialize + ?Sized,
+    {
+        let needs = Needs { token, deadline: None };
+        let lookup = with_key(method.op().id(), arguments, |key| {
+            Lookup::new(self.cache.clone(), method, key, text, tags(), needs)
+        });
+        lookup.map_err(|error| self.cache.no_key(method, &error)).ok()
     }
 
     /// Where the primary's log ends, asked of it.

@@ -6,16 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Runtime;
 use crate::backend::Backend;
 use crate::cache::store::CacheStatus;
 use crate::cache::{Acknowledged, Pattern, l2};
 use crate::op::Lane;
-
-/// The share of the read connections that warming uses at most.
-const WARMING_SHARE: f64 = 0.25;
 
 /// The cache of an instance, by hand.
 pub struct Caching<'a, B: Backend> {
@@ -82,8 +79,8 @@ impl<B: Backend> Caching<'_, B> {
         self.runtime.cache.clear(position).await
     }
 
-    /// Makes calls ahead of those who will ask: each item of `calls` is the call of a cached method (5.5). A quarter of the read connections
-    /// works on it at once; `progress` is told after each call how many are done.
+    /// Makes calls ahead of those who will ask: each item of `calls` is the call of a cached method (5.5). It uses the share
+    /// `cache.warming_share` of the read connections at once; `progress` is told after each call how many are done.
     ///
     /// # Cancel safety
     /// What was loaded stays.
@@ -105,9 +102,39 @@ impl<B: Backend> Caching<'_, B> {
         Warmed { took: began.elapsed(), ..warmed }
     }
 
+    /// Warms now and then every `period`, until the instance is shut down: for queries whose time is known to come.
+    ///
+    /// `calls` gives what to call each time; what is still in the cache is not loaded again.
+    pub fn warm_every<S, F, T, E>(&self, period: Duration, mut calls: impl FnMut() -> S + Send + 'static)
+    where
+        S: Stream<Item = F> + Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let runtime = Arc::downgrade(self.runtime);
+        let work = async move {
+            let mut ticks = interval(period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let Some(runtime) = runtime.upgrade() else { return };
+                let warmed = runtime.caching().warm(calls(), |_| ()).await;
+                if warmed.failed > 0 {
+                    tracing::warn!(
+                        failed = warmed.failed,
+                        succeeded = warmed.succeeded,
+                        "not all of the cache was warmed"
+                    );
+                }
+            }
+        };
+        self.runtime.tasks.spawn("warm the cache", work);
+    }
+
     fn width(&self) -> usize {
         let pools = self.runtime.pools.iter().map(|lanes| lanes[Lane::Read.index()].status().max);
-        ((pools.sum::<usize>() as f64 * WARMING_SHARE) as usize).max(1)
+        ((pools.sum::<usize>() as f64 * self.runtime.config.cache.warming_share) as usize).max(1)
     }
 
     /// What the cache did so far.

@@ -25,7 +25,7 @@ impl Tasks {
     }
 
     /// Runs a loop that should never end; if it does, by a panic, that is said.
-    fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         let task = tokio::spawn(work.instrument(tracing::info_span!("dbopt", task = name)));
         self.0.lock().push(task.abort_handle());
         tokio::spawn(async move {

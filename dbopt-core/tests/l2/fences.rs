@@ -143,7 +143,8 @@ async fn a_redis_that_has_ever_evicted_is_not_believed_to_know_all() {
     one.layer.invalidate(&tags, Some(at(20)), None).await.unwrap();
     // Only what expires is evicted: the generation, not the epoch.
     server.run(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru", "maxmemory", "1"]).await;
-    eventually("it is evicted", async || server.run(&["EXISTS", "dbopt:{default}:g:t"]).await == redis::Value::Int(0)).await;
+    eventually("it is evicted", async || server.run(&["EXISTS", "dbopt:{default}:g:t"]).await == redis::Value::Int(0))
+        .await;
     server.run(&["CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", "noeviction"]).await;
     let begun = one.layer.begin(&key, &tags, TTL, false, None).await.unwrap();
     assert!(matches!(begun, Begun::NeedsPosition(_)), "it has forgotten 20: {begun:?}");

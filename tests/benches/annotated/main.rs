@@ -1,6 +1,6 @@
 //! A `#[cached]` method that is answered from memory, beside the same method under the peers' attributes, in alternating rounds:
 //! `cargo bench -p dbopt-tests --bench annotated`. `BENCH_ROUNDS` and `BENCH_MILLIS` make it shorter; `BENCH_ONLY=0` runs one contender
-//! alone with one task, for a profiler or an instruction counter.
+//! alone with one task, for a profiler or an instruction counter; `-- redis` runs only the part about Redis.
 #![allow(missing_docs, clippy::expect_used)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -58,6 +58,12 @@ impl Rows {
     async fn by_id(&self, conn: &mut Conn, id: u64) -> QueryResult<Value> {
         let _ = conn;
         Ok(value(id))
+    }
+
+    #[cached(tags = ["text:{id}", "texts", "rows"], layers = "l2", ttl = "1h")]
+    async fn text(&self, conn: &mut Conn, id: u64) -> QueryResult<String> {
+        let _ = conn;
+        Ok("x".repeat(300) + &id.to_string())
     }
 
     #[cached(tags = ["rows"], layers = "l1")]
@@ -135,7 +141,8 @@ async fn run(which: usize, text: bool, rows: Rows, task: usize, calls: usize) {
     }
 }
 
-const NAMES: [&str; 4] = ["dbopt #[cached]", "cached #[concurrent_cached]", "moka try_get_with_by_ref", "quick_cache (no TTL)"];
+const NAMES: [&str; 4] =
+    ["dbopt #[cached]", "cached #[concurrent_cached]", "moka try_get_with_by_ref", "quick_cache (no TTL)"];
 
 /// Nanoseconds per call over all tasks, and allocations per call.
 async fn round(which: usize, text: bool, rows: &Rows, tasks: usize, calls: usize) -> (f64, f64) {
@@ -160,10 +167,87 @@ fn number(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
+/// Results from Redis: a value and the generations of its three tags, beside the same commands sent bare.
+async fn from_redis(
+    rows: &Rows,
+    redis: redis::aio::MultiplexedConnection,
+    tasks: usize,
+    calls: usize,
+    bare: bool,
+) -> (f64, Vec<Duration>) {
+    let start = Instant::now();
+    let each = calls / tasks;
+    let running: Vec<_> = (0..tasks)
+        .map(|task| {
+            let (rows, mut redis) = (rows.clone(), redis.clone());
+            tokio::spawn(async move {
+                let mut times = Vec::with_capacity(each);
+                for n in 0..each {
+                    let id = ((task * 7 + n * 181) % KEYS) as u64;
+                    let began = Instant::now();
+                    if bare {
+                        let mut pipe = redis::pipe();
+                        pipe.get(format!("bare:{id}")).mget(&[format!("tag:{id}"), "tag:a".into(), "tag:b".into()]);
+                        let found: (Option<String>, Vec<Option<String>>) =
+                            pipe.query_async(&mut redis).await.expect("Redis answers");
+                        black_box(found);
+                    } else {
+                        black_box(rows.text(id).await.expect("a value"));
+                    }
+                    times.push(began.elapsed());
+                }
+                times
+            })
+        })
+        .collect();
+    let mut times = Vec::new();
+    for task in running {
+        times.append(&mut task.await.expect("no task panics"));
+    }
+    let per_second = times.len() as f64 / start.elapsed().as_secs_f64();
+    times.sort_unstable();
+    (per_second, times)
+}
+
+async fn redis_section(cluster: &Cluster, rows: &Rows, count: usize) {
+    let client = redis::Client::open(cluster.redis().expect("Redis").url()).expect("a URL");
+    let mut redis = client.get_multiplexed_async_connection().await.expect("Redis is there");
+    for id in 0..KEYS {
+        let mut pipe = redis::pipe();
+        pipe.set(format!("bare:{id}"), "x".repeat(300)).set(format!("tag:{id}"), 1).set("tag:a", 1).set("tag:b", 1);
+        pipe.exec_async(&mut redis).await.expect("Redis takes it");
+        rows.text(id as u64).await.expect("a value");
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for tasks in [1, 64, 256] {
+        let calls = if tasks == 1 { 5_000 } else { 60_000 };
+        let loads = rows.db.cache().status().loads;
+        let (mut ours, mut theirs, mut p99) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..count {
+            theirs.push(from_redis(rows, redis.clone(), tasks, calls, true).await.0);
+            let (per_second, times) = from_redis(rows, redis.clone(), tasks, calls, false).await;
+            ours.push(per_second);
+            p99.push(times[times.len() * 99 / 100].as_secs_f64() * 1e3);
+        }
+        let ratios = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect();
+        println!(
+            "\nfrom Redis, {tasks} tasks: dbopt {}/s, GET + MGET bare {}/s, ratio {}, p99 {} ms; {} were loaded",
+            spread(ours),
+            spread(theirs),
+            spread(ratios),
+            spread(p99),
+            rows.db.cache().status().loads - loads
+        );
+    }
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
-    let cluster = Cluster::builder().replicas(0).redis(false).start().await.expect("a server");
-    let config = Config::for_urls([cluster.primary().url()]);
+    let cluster = Cluster::builder().replicas(0).start().await.expect("servers");
+    let mut config = Config::for_urls([cluster.primary().url()]);
+    config.cache.redis = cluster.redis().expect("Redis").url().as_str().into();
+    // The look-ups themselves are measured, not what happens when Redis is late.
+    config.cache.timeout = Duration::from_millis(100);
     let rows = Rows { db: Db::connect(config).await.expect("the server is reachable") };
     let calls = number("BENCH_MILLIS", 40) * 10_000;
     if let Ok(which) = std::env::var("BENCH_ONLY") {
@@ -173,6 +257,9 @@ async fn main() {
         return;
     }
     let count = number("BENCH_ROUNDS", 11);
+    if std::env::args().any(|argument| argument == "redis") {
+        return redis_section(&cluster, &rows, count).await;
+    }
     for text in [false, true] {
         for tasks in [1, 2, 64] {
             let mut results = vec![Vec::new(); NAMES.len()];
@@ -197,4 +284,5 @@ async fn main() {
             }
         }
     }
+    redis_section(&cluster, &rows, count).await;
 }
