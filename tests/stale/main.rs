@@ -43,7 +43,7 @@ struct Cli {
     #[arg(long, default_value_t = 24)]
     callers: usize,
     /// How many registers there are.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 60)]
     keys: u32,
     /// The longest pause of a caller between two operations, in milliseconds.
     #[arg(long, default_value_t = 10)]
@@ -99,6 +99,7 @@ async fn check(cli: &Cli) -> Result<ExitCode> {
         callers: cli.callers,
         keys: cli.keys,
         pace: cli.pace,
+        settle: settle(cli).as_millis() as u64,
         seed,
         baseline: cli.baseline,
     };
@@ -119,6 +120,11 @@ async fn check(cli: &Cli) -> Result<ExitCode> {
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// How long it takes until strong readers trust a new Redis.
+fn settle(cli: &Cli) -> Duration {
+    Duration::from_secs(if cli.short { 2 } else { 8 })
+}
+
 async fn go_through(cli: &Cli, world: &World, mut rng: Rng, bar: &ProgressBar) -> Result<Vec<Phase>> {
     let began = Instant::now();
     let over = || match (cli.operations, cli.short) {
@@ -129,14 +135,14 @@ async fn go_through(cli: &Cli, world: &World, mut rng: Rng, bar: &ProgressBar) -
     let mut faults = cli.fault.map_or_else(Fault::all, |fault| vec![fault]);
     let mut phases = Vec::new();
     let second = Duration::from_secs(1);
-    // Before anything breaks: long enough that it can be seen that results are cached.
-    phases.push(pass(world, None, &mut rng, if cli.short { 2 * second } else { 5 * second }, bar).await?);
     loop {
+        phases.push(pass(world, Doing::Settling, &mut rng, settle(cli) + second / 2, bar).await?);
+        phases.push(pass(world, Doing::Calm, &mut rng, if cli.short { 3 * second } else { 5 * second }, bar).await?);
         for fault in &faults {
             let length = if cli.short { second } else { second.mul_f64(1.0 + 4.0 * rng.f64()) };
-            phases.push(pass(world, Some(*fault), &mut rng, length, bar).await?);
-            let calm = if cli.short { second / 10 } else { second.mul_f64(1.0 + 2.0 * rng.f64()) };
-            phases.push(pass(world, None, &mut rng, calm, bar).await?);
+            phases.push(pass(world, Doing::Fault(*fault), &mut rng, length, bar).await?);
+            let rest = if cli.short { second / 10 } else { second.mul_f64(1.0 + 2.0 * rng.f64()) };
+            phases.push(pass(world, Doing::After, &mut rng, rest, bar).await?);
             if over() {
                 return Ok(phases);
             }
@@ -148,19 +154,42 @@ async fn go_through(cli: &Cli, world: &World, mut rng: Rng, bar: &ProgressBar) -
     }
 }
 
-/// One phase: a fault, or none.
+/// What a phase is about.
+#[derive(Clone, Copy)]
+enum Doing {
+    /// Nothing breaks, but strong readers do not trust Redis yet.
+    Settling,
+    /// Nothing breaks: here it can be seen that results are cached.
+    Calm,
+    Fault(Fault),
+    /// Just after a fault.
+    After,
+}
+
+impl Doing {
+    fn name(self) -> String {
+        match self {
+            Doing::Settling => "settling".to_owned(),
+            Doing::Calm => report::CALM.to_owned(),
+            Doing::Fault(fault) => fault.name(),
+            Doing::After => "after a fault".to_owned(),
+        }
+    }
+}
+
+/// One phase.
 async fn pass(
     world: &World,
-    fault: Option<Fault>,
+    doing: Doing,
     rng: &mut Rng,
     length: Duration,
     bar: &ProgressBar,
 ) -> Result<Phase> {
-    let (name, before, start) = (fault.map_or("calm".to_owned(), Fault::name), world.figures(), history::now());
+    let (name, before, start) = (doing.name(), world.figures(), history::now());
     let happening = async {
-        match fault {
-            Some(fault) => inflict(world, fault, rng, length).await,
-            None => Ok(sleep(length).await),
+        match doing {
+            Doing::Fault(fault) => inflict(world, fault, rng, length).await,
+            Doing::Settling | Doing::Calm | Doing::After => Ok(sleep(length).await),
         }
     };
     let mut ticks = interval(Duration::from_millis(200));

@@ -11,6 +11,8 @@ use super::history::{Method, Record};
 use super::judge::{Rule, Violation, judge};
 use super::worker::Figures;
 
+/// The phases in which nothing is wrong.
+pub(crate) const CALM: &str = "calm";
 /// In calm phases at least this share of the reads that may be cached must not have read the database; otherwise there is nothing to be stale.
 const LEAST_HITS: f64 = 0.3;
 /// Violations that are shown one by one.
@@ -93,7 +95,7 @@ impl Report {
         let zero = phases.first().map_or(0, |phase| phase.start);
         let name = |time| phases.get(phase_of(time)).map_or("", |phase| phase.name.as_str());
         let examples = verdict.violations.iter().take(SHOWN);
-        let calm = rows.first();
+        let calm = rows.iter().find(|row| row.name == CALM);
         Report {
             seed,
             seconds: took.as_secs_f64(),

@@ -22,9 +22,8 @@ const SHARED: usize = 12;
 /// Registers that most operations are about.
 const HOT: u32 = 4;
 
-/// Everything runs on one machine, which is never idle: what is late here is not slow. And no fault lasts for minutes, so what follows
-/// one is kept short, for strong readers to trust the cache most of the time.
-const TIMES: &str = "timeout = \"25ms\"\nwrite_timeout = \"100ms\"\nvouch_settle = \"8s\"\nvouch_memory = \"10s\"\n";
+/// Everything runs on one machine, which is never idle: what is late here is not slow.
+const TIMEOUTS: &str = "timeout = \"25ms\"\nwrite_timeout = \"100ms\"\n";
 
 /// The first line a worker is sent.
 #[derive(Serialize, Deserialize, Clone)]
@@ -35,6 +34,8 @@ pub(crate) struct Setup {
     pub(crate) keys: u32,
     /// The longest pause of a caller between two operations, in milliseconds.
     pub(crate) pace: u64,
+    /// How long strong readers distrust a Redis that lost its data, in milliseconds. No fault lasts longer, so it can be short.
+    pub(crate) settle: u64,
     /// The servers, the primary first.
     pub(crate) nodes: Vec<String>,
     pub(crate) redis: String,
@@ -148,9 +149,9 @@ async fn connect(setup: &Setup) -> Result<Store, Failure> {
     if setup.baseline {
         return Ok(Store::Plain(Plain::connect(&setup.nodes, &setup.redis).await?));
     }
-    let mut text =
-        format!("[cache]\nredis = {:?}\n{TIMES}[pool]\nmax = 32\nbackoff_initial = \"100ms\"\n", setup.redis);
-    text.push_str("[call]\ntimeout = \"10s\"\n");
+    let mut text = format!("[cache]\nredis = {:?}\n{TIMEOUTS}", setup.redis);
+    text.push_str(&format!("vouch_settle = \"{0}ms\"\nvouch_memory = \"{0}ms\"\n", setup.settle));
+    text.push_str("[pool]\nmax = 32\nbackoff_initial = \"100ms\"\n[call]\ntimeout = \"10s\"\n");
     for (number, url) in setup.nodes.iter().enumerate() {
         text.push_str(&format!("[[database.nodes]]\nname = \"node-{number}\"\nurl = {url:?}\n"));
     }
@@ -242,10 +243,10 @@ impl Worker {
     }
 
     async fn operate(&self, rng: &mut Rng, session: Option<&Session>) {
-        let hot = rng.u8(..) < 180;
+        let hot = rng.u8(..) < 140;
         let key = if hot { rng.u32(..HOT) } else { rng.u32(..self.setup.keys) };
         // Hot registers are written often; of the others an entry lives long enough to be found.
-        let writes = rng.u8(..) < if hot { 50 } else { 12 };
+        let writes = rng.u8(..) < if hot { 25 } else { 8 };
         let method = if writes { a_write(rng) } else { a_read(rng) };
         let patience = Duration::from_micros(if rng.u8(..) < 4 { rng.u64(..6000) } else { 60_000_000 });
         let start = now();

@@ -24,6 +24,7 @@ pub(crate) struct Plan {
     pub(crate) callers: usize,
     pub(crate) keys: u32,
     pub(crate) pace: u64,
+    pub(crate) settle: u64,
     pub(crate) seed: u64,
     pub(crate) baseline: bool,
 }
@@ -94,6 +95,7 @@ impl World {
             callers: self.plan.callers,
             keys: self.plan.keys,
             pace: self.plan.pace,
+            settle: self.plan.settle,
             nodes: self.cluster.nodes().iter().map(|node| node.url()).collect(),
             redis: format!("redis://127.0.0.1:{}", seat.proxy.port()),
             baseline: self.plan.baseline,
