@@ -45,7 +45,7 @@ pub(super) fn environment(state: &State) -> String {
         }
     }
     if let Some(redis) = &state.redis {
-        let _ = writeln!(text, "export DBOPT_REDIS_URL={}", redis.url);
+        let _ = writeln!(text, "export DBOPT_CACHE_REDIS={}", redis.url);
     }
     text
 }
