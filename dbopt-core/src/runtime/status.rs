@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Runtime;
 use crate::backend::{Backend, Role};
+use crate::cache::store::CacheStatus;
 use crate::cluster::NodeState;
 use crate::observe::{CallCounts, Gauges, HistogramCounts, NodeGauges, PoolGauges, openmetrics};
 use crate::op::Lane;
@@ -23,6 +24,8 @@ pub struct Status {
     pub nodes: Vec<NodeStatus>,
     /// The connections of the whole instance.
     pub connections: Connections,
+    /// What the cache did so far.
+    pub cache: CacheStatus,
     /// Every method that was called, on each node and lane where it ran.
     pub methods: Vec<MethodStatus>,
 }
@@ -127,6 +130,7 @@ impl<B: Backend> Runtime<B> {
                 max: self.budget.max(),
                 utilization_percent: 100.0 * in_use as f64 / self.budget.max() as f64,
             },
+            cache: self.cache.status(),
             methods: counts.iter().map(|c| method(c, &self.cluster.names()[c.node])).collect(),
         }
     }
