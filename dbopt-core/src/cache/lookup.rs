@@ -255,7 +255,7 @@ where
             }
         }
         load.required = later(required, self.needs.token);
-        load.primary = cache.reads_primary();
+        load.primary = self.reads_primary();
         cache.counts.loads.fetch_add(1, Ordering::Relaxed);
         Step::Load(Box::new(load))
     }
@@ -361,9 +361,15 @@ where
         Box::new(Load {
             snapshot: self.cache.fences.snapshot(&self.tags),
             required: later(self.cache.fences.required(&self.tags), self.needs.token),
-            primary: self.cache.reads_primary(),
+            primary: self.reads_primary(),
             ..Load::default()
         })
+    }
+
+    /// A strong reader that found nothing trustworthy may have missed the invalidation of a write, and with it the position that a
+    /// replica must show.
+    fn reads_primary(&self) -> bool {
+        self.cache.reads_primary() || self.method.strong && self.cache.l2.is_some()
     }
 
     /// Waits for others until `deadline` at most.
