@@ -43,10 +43,16 @@ const VARIANT: u8 = 25;
 pub(crate) trait Sink {
     /// Adds `bytes` at the end.
     fn put(&mut self, bytes: &[u8]);
+    /// The same for few bytes whose number the compiler knows.
+    fn put_few<const N: usize>(&mut self, bytes: [u8; N]);
     /// How many bytes there are.
     fn len(&self) -> usize;
     /// The bytes from `start` on.
     fn tail(&mut self, start: usize) -> &mut [u8];
+    /// What follows may still be moved about, so it is not hashed yet.
+    fn hold(&mut self);
+    /// What was written since `start` is as it should be.
+    fn release(&mut self, start: usize);
 }
 
 /// Writes values to a sink.
@@ -60,16 +66,8 @@ impl<'s, S: Sink> Canonical<'s, S> {
     }
 
     #[inline]
-    fn fixed<const N: usize>(&mut self, kind: u8, bytes: [u8; N]) -> Result<(), KeyError> {
-        let mut both = [kind; 17];
-        both[1..=N].copy_from_slice(&bytes);
-        self.sink.put(&both[..=N]);
-        Ok(())
-    }
-
-    #[inline]
     fn kind(&mut self, kind: u8) {
-        self.sink.put(&[kind]);
+        self.sink.put_few([kind]);
     }
 
     #[inline]
@@ -78,16 +76,17 @@ impl<'s, S: Sink> Canonical<'s, S> {
         match u16::try_from(bytes.len()) {
             Ok(short) if short < u16::MAX => {
                 let [low, high] = short.to_le_bytes();
-                self.sink.put(&[kind, low, high]);
+                self.sink.put_few([kind, low, high]);
             }
             _ => {
-                self.sink.put(&[kind, 0xff, 0xff]);
-                self.sink.put(&(bytes.len() as u64).to_le_bytes());
+                self.sink.put_few([kind, 0xff, 0xff]);
+                self.sink.put_few((bytes.len() as u64).to_le_bytes());
             }
         }
         self.sink.put(bytes);
     }
 
+    #[inline]
     fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), KeyError> {
         value.serialize(Canonical { sink: &mut *self.sink })
     }
@@ -102,7 +101,9 @@ macro_rules! numbers {
     ($($method:ident $type:ty => $kind:ident),* $(,)?) => {
         $(#[inline]
         fn $method(mut self, value: $type) -> Result<(), KeyError> {
-            self.fixed($kind, value.to_le_bytes())
+            self.kind($kind);
+            self.sink.put_few(value.to_le_bytes());
+            Ok(())
         })*
     };
 }
@@ -130,7 +131,9 @@ impl<'s, S: Sink> ser::Serializer for Canonical<'s, S> {
     }
 
     fn serialize_char(mut self, value: char) -> Result<(), KeyError> {
-        self.fixed(CHAR, u32::from(value).to_le_bytes())
+        self.kind(CHAR);
+        self.sink.put_few(u32::from(value).to_le_bytes());
+        Ok(())
     }
 
     #[inline]
@@ -152,12 +155,14 @@ impl<'s, S: Sink> ser::Serializer for Canonical<'s, S> {
                 Ok(())
             }
         }
-        self.sink.put(&[DISPLAYED, 0, 0, 0, 0, 0, 0, 0, 0]);
+        self.sink.hold();
+        self.sink.put_few([DISPLAYED, 0, 0, 0, 0, 0, 0, 0, 0]);
         let start = self.sink.len();
         fmt::Write::write_fmt(&mut Writer(&mut *self.sink), format_args!("{value}"))
             .map_err(|_| KeyError::Refused("a value could not be displayed".into()))?;
         let length = (self.sink.len() - start) as u64;
         self.sink.tail(start - 8)[..8].copy_from_slice(&length.to_le_bytes());
+        self.sink.release(start - 9);
         Ok(())
     }
 
@@ -201,11 +206,13 @@ impl<'s, S: Sink> ser::Serializer for Canonical<'s, S> {
         self.part(value)
     }
 
+    #[inline]
     fn serialize_seq(mut self, _len: Option<usize>) -> Result<Self::SerializeSeq, KeyError> {
         self.kind(SEQUENCE);
         Ok(Parts(self))
     }
 
+    #[inline]
     fn serialize_tuple(self, _len: usize) -> Result<Self::SerializeTuple, KeyError> {
         self.serialize_seq(None)
     }
@@ -227,6 +234,7 @@ impl<'s, S: Sink> ser::Serializer for Canonical<'s, S> {
 
     fn serialize_map(mut self, _len: Option<usize>) -> Result<Self::SerializeMap, KeyError> {
         self.kind(MAP);
+        self.sink.hold();
         Ok(Sorted { start: self.sink.len(), ends: Vec::new(), to: self })
     }
 
@@ -260,6 +268,7 @@ impl<S: Sink> Parts<'_, S> {
         self.0.part(value)
     }
 
+    #[inline]
     fn close(mut self) -> Result<(), KeyError> {
         self.0.kind(END);
         Ok(())
@@ -341,6 +350,7 @@ impl<S: Sink> ser::SerializeMap for Sorted<'_, S> {
             let ordered = pairs.concat();
             self.to.sink.tail(self.start).copy_from_slice(&ordered);
         }
+        self.to.sink.release(self.start);
         self.to.kind(END);
         Ok(())
     }

@@ -41,15 +41,6 @@ pub struct KeyRef<'a> {
 }
 
 impl<'a> KeyRef<'a> {
-    /// The key of arguments that are encoded already.
-    #[inline]
-    pub fn new(method: usize, bytes: &'a [u8]) -> Self {
-        let mut hasher = HASHES.build_hasher();
-        hasher.write_usize(method);
-        hasher.write(bytes);
-        KeyRef { method, bytes, hash: hasher.finish() }
-    }
-
     /// The key with bytes of its own. Allocates for long arguments only.
     pub fn to_key(self) -> Key {
         let mut inline = [0; INLINE];
@@ -78,7 +69,17 @@ impl<'a> KeyRef<'a> {
 impl PartialEq for KeyRef<'_> {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash && self.method == other.method && self.bytes == other.bytes
+        self.hash == other.hash && self.method == other.method && same(self.bytes, other.bytes)
+    }
+}
+
+/// `one == other`, without a call for the length that most keys have.
+#[inline]
+fn same(one: &[u8], other: &[u8]) -> bool {
+    if let (8..=16, true) = (one.len(), one.len() == other.len()) {
+        one.first_chunk::<8>() == other.first_chunk::<8>() && one.last_chunk::<8>() == other.last_chunk::<8>()
+    } else {
+        one == other
     }
 }
 
@@ -230,17 +231,17 @@ pub enum KeyError {
 ///
 /// # Errors
 /// When an argument's `Serialize` fails, or the arguments are longer than [`MAX_LEN`].
-#[inline]
+#[inline(always)]
 pub fn with_key<A, F, R>(method: usize, args: &A, use_it: F) -> Result<R, KeyError>
 where
     A: Serialize + ?Sized,
     F: FnOnce(KeyRef<'_>) -> R,
 {
-    let mut buffer = Buffer { stack: [0; ON_STACK], len: 0, spilled: None };
+    let mut buffer = Buffer { stack: [0; ON_STACK], len: 0, spilled: None, hasher: HASHES.build_hasher(), held: 0 };
     let written = args.serialize(Canonical::new(&mut buffer));
     let done = written.and_then(|()| match buffer.bytes() {
         bytes if bytes.len() > MAX_LEN => Err(KeyError::TooLong(bytes.len())),
-        bytes => Ok(use_it(KeyRef::new(method, bytes))),
+        bytes => Ok(use_it(KeyRef { method, bytes, hash: buffer.hash(method) })),
     });
     if let Some(spilled) = buffer.spilled {
         give_back(spilled);
@@ -260,9 +261,18 @@ struct Buffer {
     stack: [u8; ON_STACK],
     len: usize,
     spilled: Option<Vec<u8>>,
+    /// Fed as the bytes come: to read them again while they are on their way to memory would take longer.
+    hasher: <RandomState as BuildHasher>::Hasher,
+    /// How many have asked not to hash yet.
+    held: u32,
 }
 
 impl Buffer {
+    #[inline]
+    fn hash(&self, method: usize) -> u64 {
+        self.hasher.finish() ^ (method as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
     #[inline]
     fn bytes(&self) -> &[u8] {
         match &self.spilled {
@@ -287,12 +297,34 @@ impl Buffer {
 impl Sink for Buffer {
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
+        if self.held == 0 {
+            self.hasher.write(bytes);
+        }
         match self.stack.get_mut(self.len..self.len + bytes.len()) {
             Some(free) if self.spilled.is_none() => {
                 free.copy_from_slice(bytes);
                 self.len += bytes.len();
             }
             _ => self.spill(bytes),
+        }
+    }
+
+    #[inline]
+    fn put_few<const N: usize>(&mut self, bytes: [u8; N]) {
+        if self.held == 0 {
+            match (bytes.first_chunk::<1>(), bytes.first_chunk::<8>()) {
+                (_, Some(&number)) if N == 8 => self.hasher.write_u64(u64::from_le_bytes(number)),
+                (Some(&[kind]), _) if N == 1 => self.hasher.write_u8(kind),
+                _ => self.hasher.write(&bytes),
+            }
+        }
+        if self.spilled.is_none()
+            && let Some(free) = self.stack.get_mut(self.len..).and_then(<[u8]>::first_chunk_mut::<N>)
+        {
+            *free = bytes;
+            self.len += N;
+        } else {
+            self.spill(&bytes);
         }
     }
 
@@ -306,7 +338,158 @@ impl Sink for Buffer {
             None => &mut self.stack[start..self.len],
         }
     }
+
+    fn hold(&mut self) {
+        self.held += 1;
+    }
+
+    fn release(&mut self, start: usize) {
+        self.held -= 1;
+        if self.held == 0 {
+            let settled = match &self.spilled {
+                Some(spilled) => &spilled[start..],
+                None => &self.stack[start..self.len],
+            };
+            self.hasher.write(settled);
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use std::collections::{BTreeMap, HashMap};
+
+    use proptest::prelude::*;
+    use serde::Serialize;
+
+    use super::*;
+
+    fn bytes<A: Serialize>(args: &A) -> Vec<u8> {
+        with_key(1, args, |key| key.bytes.to_vec()).unwrap()
+    }
+
+    fn hash<A: Serialize>(args: &A) -> u64 {
+        with_key(1, args, |key| key.hash).unwrap()
+    }
+
+    #[derive(Debug, Clone, PartialEq, Serialize)]
+    enum Shape {
+        Empty,
+        One(String),
+        Two(u8, Option<i64>),
+        Named {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            first: Option<u8>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            second: Option<u8>,
+        },
+    }
+
+    fn shape() -> impl Strategy<Value = Shape> {
+        prop_oneof![
+            Just(Shape::Empty),
+            "[ab]{0,3}".prop_map(Shape::One),
+            (0u8..3, proptest::option::of(0i64..3)).prop_map(|(a, b)| Shape::Two(a, b)),
+            (proptest::option::of(0u8..2), proptest::option::of(0u8..2))
+                .prop_map(|(first, second)| Shape::Named { first, second }),
+        ]
+    }
+
+    type Args = (String, String, Vec<String>, Vec<Shape>, BTreeMap<String, u8>, Option<Vec<bool>>);
+
+    /// From few letters and small numbers, so that near misses are frequent.
+    fn args() -> impl Strategy<Value = Args> {
+        (
+            "[ab]{0,3}",
+            "[ab]{0,70}",
+            proptest::collection::vec("[ab]{0,2}", 0..4),
+            proptest::collection::vec(shape(), 0..3),
+            proptest::collection::btree_map("[ab]{0,2}", 0u8..2, 0..3),
+            proptest::option::of(proptest::collection::vec(any::<bool>(), 0..3)),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn equal_arguments_and_only_those_give_equal_bytes(one in args(), other in args()) {
+            prop_assert_eq!(one == other, bytes(&one) == bytes(&other));
+            prop_assert_eq!(one == other, hash(&one) == hash(&other));
+            prop_assert_eq!(bytes(&one), bytes(&one.clone()));
+        }
+
+        #[test]
+        fn no_encoding_begins_another(one in args(), other in args()) {
+            prop_assert!(one == other || !bytes(&one).starts_with(&bytes(&other)));
+        }
+
+        #[test]
+        fn a_map_is_written_in_one_order(pairs in proptest::collection::hash_map(".{0,40}", any::<u32>(), 0..8)) {
+            let again: HashMap<_, _> = pairs.clone().into_iter().collect();
+            let ordered: BTreeMap<_, _> = pairs.clone().into_iter().collect();
+            prop_assert_eq!(bytes(&pairs), bytes(&again));
+            prop_assert_eq!(bytes(&pairs), bytes(&ordered));
+            let nested = (&pairs, vec![pairs.clone()], 3);
+            let same = (&again, vec![ordered], 3);
+            prop_assert_eq!(hash(&nested), hash(&same));
+        }
+
+        #[test]
+        fn a_kept_key_is_the_borrowed_one(text in ".{0,90}", method in 0usize..3) {
+            with_key(method, &text, |key| {
+                let kept = key.to_key();
+                assert_eq!(kept.as_ref(), key);
+                assert_eq!(kept.clone(), kept);
+            }).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_same_arguments_of_two_methods_are_two_keys() {
+        let one = with_key(1, &7u64, |key| key.to_key()).unwrap();
+        let two = with_key(2, &7u64, |key| key.to_key()).unwrap();
+        assert_ne!(one, two);
+        assert_ne!(one.as_ref().hash, two.as_ref().hash);
+    }
+
+    #[test]
+    fn numbers_and_texts_that_look_alike_differ() {
+        assert_ne!(bytes(&serde_json::json!(["1", 2])), bytes(&serde_json::json!([1, "2"])));
+        assert_ne!(bytes(&("ab", "c")), bytes(&("a", "bc")));
+        assert_ne!(bytes(&0.1f64), bytes(&0.1000000000000001f64));
+        assert_ne!(bytes(&Some(())), bytes(&None::<()>));
+    }
+
+    #[test]
+    fn making_a_key_inside_another_is_safe() {
+        let long = "x".repeat(200);
+        with_key(1, &long, |outer| {
+            let before = outer.bytes.to_vec();
+            with_key(1, &"y".repeat(300), |_| ()).unwrap();
+            assert_eq!(outer.bytes, before);
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_a_key_is_refused_and_says_why() {
+        struct Broken;
+        impl Serialize for Broken {
+            fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+                Err(serde::ser::Error::custom("no number"))
+            }
+        }
+        let refused = with_key(1, &(1, Broken), |_| ()).unwrap_err();
+        assert!(refused.to_string().contains("no number"), "{refused}");
+        let long = with_key(1, &"x".repeat(MAX_LEN), |_| ()).unwrap_err();
+        assert!(matches!(long, KeyError::TooLong(n) if n > MAX_LEN));
+    }
+
+    #[test]
+    fn the_stable_hash_never_changes() {
+        // Written down: a change would lose every value in Redis at the next deployment.
+        let hash = with_key(9, &(7u64, "seven"), |key| key.stable_hash128("Flights::find")).unwrap();
+        assert_eq!(hash, 0x2db1_bac5_ab99_28d6_b849_4b43_3415_9016, "{hash:#x}");
+        let other = with_key(9, &(7u64, "seven"), |key| key.stable_hash128("Flights::list")).unwrap();
+        assert_ne!(hash, other);
+    }
+}

@@ -250,3 +250,42 @@ async fn a_frozen_redis_costs_a_moment_and_then_nothing() {
     until("Redis is used again", Duration::from_secs(5), async || shelf.db.cache().status().redis == "up").await;
     assert!(slowest_late < Duration::from_millis(200), "{slowest_late:?}");
 }
+
+/// The rows in the outbox.
+async fn noted(cluster: &dbopt_diesel::dev::Cluster) -> i64 {
+    let count = cluster.primary().query_text("SELECT count(*)::text FROM dbopt_cache_outbox").await.unwrap();
+    count.unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn what_a_killed_process_left_in_the_outbox_is_delivered_by_another() {
+    let cluster = cluster_with_redis(1).await;
+    let mut config = cached_config(&cluster);
+    config.cache.outbox = true;
+    config.cache.outbox_age = Duration::from_millis(300);
+    let shelf = shelf(config).await;
+    shelf.set(1, 10).await.unwrap();
+    assert_eq!(value(&shelf, 1).await, 10);
+    until("what was delivered is removed", Duration::from_secs(5), async || noted(&cluster).await == 0).await;
+    // What a process leaves that is killed right after COMMIT: the new row, its note, and a cache that has not heard.
+    let left = "BEGIN; UPDATE things SET value = 11 WHERE id = 1; \
+                INSERT INTO dbopt_cache_outbox (tags) VALUES (ARRAY['item:1']); COMMIT";
+    cluster.primary().execute(left).await.unwrap();
+    until("it is delivered", Duration::from_secs(5), async || value(&shelf, 1).await == 11).await;
+    until("and removed", Duration::from_secs(5), async || noted(&cluster).await == 0).await;
+}
+
+#[tokio::test]
+async fn the_outbox_keeps_what_redis_does_not_take() {
+    let cluster = cluster_with_redis(0).await;
+    let mut config = cached_config(&cluster);
+    config.cache.outbox = true;
+    config.cache.outbox_age = Duration::from_millis(100);
+    let shelf = shelf(config).await;
+    cluster.redis().unwrap().freeze().await.unwrap();
+    shelf.set(1, 10).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(noted(&cluster).await, 1, "it was looked at several times, and not lost");
+    cluster.redis().unwrap().thaw().await.unwrap();
+    until("it is delivered", Duration::from_secs(10), async || noted(&cluster).await == 0).await;
+}

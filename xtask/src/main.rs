@@ -13,6 +13,7 @@ mod licences;
 mod setup;
 mod shell;
 mod source;
+mod stale;
 mod term;
 mod test;
 
@@ -65,6 +66,26 @@ or a package, doctests are left out.
         summary: "run the benchmarks, or one of them",
         details: "Further arguments after `--` are passed on to the benchmark.",
         run: bench::run,
+    },
+    Command {
+        name: "stale",
+        arguments: "[--minutes N] [--fault NAME] [--baseline] [--seed N] [--json FILE]",
+        summary: "look for cached reads that are older than an acknowledged write, while things break",
+        details: "\
+Three processes write and read cached registers on a primary, three replicas and Redis, while replicas lag, Redis is killed,
+frozen, emptied, filled up and cut off, and processes are killed. A judge decides from the history whether anybody was shown
+something older than dbopt promises. Ends with exit code 1 if so, or if too little was answered from the cache for that to
+mean something.
+
+  --minutes N    how long to go on
+  --operations N how many operations to make
+  --fault NAME   only this fault, again and again
+  --baseline     judge a plain cache-aside instead (it fails)
+  --seed N       what chance begins with
+  --json FILE    write the figures to FILE
+
+  cargo xtask stale -- --help shows them all, with the names of the faults.",
+        run: stale::run,
     },
     Command {
         name: "ci",

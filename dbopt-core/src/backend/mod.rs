@@ -9,6 +9,7 @@ mod fault;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Reason, SqlState};
 use crate::op::Lane;
@@ -149,6 +150,27 @@ pub trait Connection: Send + Sync + 'static {
     /// The tags of cached results that statements since [`Connection::begin_call`] made untrue, without those whose savepoint was rolled
     /// back.
     fn take_invalidations(&mut self) -> Vec<String>;
+
+    /// Writes the tags into the outbox table, in the open transaction; gives the row's number. `None`: this driver has no outbox.
+    fn note_invalidations(&mut self, _tags: &[String]) -> impl Future<Output = Result<Option<i64>, Fault>> + Send {
+        async { Ok(None) }
+    }
+
+    /// In the open transaction: removes what the outbox table has had for longer than `age`, at most `limit` rows that nobody else is at;
+    /// gives their tags.
+    fn take_notes(&mut self, _age: Duration, _limit: u32) -> impl Future<Output = Result<Vec<String>, Fault>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
+    /// Removes rows of the outbox table.
+    fn remove_notes(&mut self, _rows: &[i64]) -> impl Future<Output = Result<(), Fault>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Makes the outbox table where it is missing.
+    fn make_outbox(&mut self) -> impl Future<Output = Result<(), Fault>> + Send {
+        async { Ok(()) }
+    }
 
     /// Makes the session read-only or read-write, if it is not so already.
     fn set_read_only(&mut self, read_only: bool) -> impl Future<Output = Result<(), Fault>> + Send;

@@ -66,10 +66,23 @@ pub struct Config {
     /// once. Default 500 ms.
     #[serde(with = "duration")]
     pub vouch_lease: Duration,
-    /// How long `consistency = "strong"` reads the database after Redis has lost its data, until every writer is sure to be known again.
-    /// Default 30 s. A writer that stays cut off for longer is not waited for.
+    /// How long others remember an instance that is not heard of any more, such as one that was killed; until then strong reads go to the
+    /// primary, and afterwards everything in Redis is distrusted once. Default 5 min. Too low: an instance that is cut off from Redis for
+    /// longer and goes on writing is not noticed by strong readers. Too high: a crash makes strong reads dear for that long.
+    #[serde(with = "duration")]
+    pub vouch_memory: Duration,
+    /// How long strong reads go to the primary after Redis has lost its data, and with it who writes. Default 30 s, and not longer than
+    /// `vouch_memory`. Too low and too high: as there.
     #[serde(with = "duration")]
     pub vouch_settle: Duration,
+    /// Whether writes also note what they invalidate in a table, in their own transaction, so that a process killed between COMMIT and
+    /// Redis loses nothing. Default false. It costs a round trip and a row per such write; the table is `dbopt_cache_outbox`, made at start
+    /// where it is missing. Rows that triggers or other programs put there are delivered, too.
+    pub outbox: bool,
+    /// How long a row stays in the outbox before another instance takes it for forgotten. Default 2 s. Too low: what is delivered anyway is
+    /// delivered twice. Too high: what a killed process left is served for longer.
+    #[serde(with = "duration")]
+    pub outbox_age: Duration,
     /// How many loads may be under way at once while Redis is lost. Default 32. Too low: calls queue. Too high: a lost
     /// Redis floods the database.
     pub outage_loads: usize,
@@ -108,7 +121,10 @@ impl Default for Config {
             fill_lease: redis.lease,
             vouch: true,
             vouch_lease: redis.writer_lease,
+            vouch_memory: redis.forget_after,
             vouch_settle: redis.settle,
+            outbox: false,
+            outbox_age: Duration::from_secs(2),
             outage_loads: 32,
         }
     }
@@ -148,8 +164,17 @@ impl Config {
                 "cache.outage_loads = 0: nothing could be loaded while Redis is lost; write a number such as 32".into(),
             );
         }
+        if self.outbox && self.redis.is_empty() {
+            found.push("cache.outbox = true needs cache.redis: without it there is nobody to deliver to".into());
+        }
         if self.vouch_lease < Duration::from_millis(50) {
             found.push(format!("cache.vouch_lease = {:?}: write at least \"50ms\"", self.vouch_lease));
+        }
+        if self.vouch_settle > self.vouch_memory || self.vouch_settle < 2 * self.vouch_lease {
+            found.push(format!(
+                "cache.vouch_settle = {:?}: write a time between twice cache.vouch_lease ({:?}) and cache.vouch_memory ({:?})",
+                self.vouch_settle, self.vouch_lease, self.vouch_memory
+            ));
         }
         if self.namespace.is_empty() || self.namespace.contains(['{', '}', '*']) {
             found.push(format!("cache.namespace = {:?}: write a name without braces and stars", self.namespace));
@@ -190,6 +215,7 @@ impl Config {
         config.lease = self.fill_lease;
         config.strong = self.vouch;
         config.writer_lease = self.vouch_lease;
+        config.forget_after = self.vouch_memory;
         config.settle = self.vouch_settle;
         Some(config)
     }

@@ -168,27 +168,31 @@ impl Fences {
 pub struct Snapshot {
     everything: u64,
     len: u8,
-    first: [(u32, u64); INLINE],
+    stripes: [u32; INLINE],
+    generations: [u64; INLINE],
+    /// The rest, where there are so many.
     more: Vec<(u32, u64)>,
 }
 
 impl Snapshot {
     fn push(&mut self, stripe: u32, generation: u64) {
-        match self.first.get_mut(usize::from(self.len)) {
-            Some(free) => {
-                *free = (stripe, generation);
-                self.len += 1;
-            }
-            None => self.more.push((stripe, generation)),
+        let at = usize::from(self.len);
+        if at == INLINE {
+            self.more.push((stripe, generation));
+        } else {
+            (self.stripes[at], self.generations[at]) = (stripe, generation);
+            self.len += 1;
         }
     }
 
     /// Whether none of the tags was invalidated since.
     #[inline]
     pub fn holds(&self, fences: &Fences) -> bool {
-        let here = self.first.iter().take(usize::from(self.len)).chain(&self.more);
+        let mut here = self.stripes.iter().zip(&self.generations).take(usize::from(self.len));
+        let stands = |stripe: u32, then: u64| fences.generation(stripe).load(Ordering::Acquire) == then;
         self.everything == fences.everything.load(Ordering::Acquire)
-            && here.into_iter().all(|&(stripe, then)| fences.generation(stripe).load(Ordering::Acquire) == then)
+            && here.all(|(&stripe, &then)| stands(stripe, then))
+            && self.more.iter().all(|&(stripe, then)| stands(stripe, then))
     }
 }
 

@@ -21,10 +21,11 @@ const SHARDS: usize = 64;
 pub type Shared = Arc<dyn Any + Send + Sync>;
 
 tokio::task_local! {
-    static LEADING: Arc<Leading>;
+    static LEADING: Leading;
 }
 
 /// The loads that the current task is inside of.
+#[derive(Clone)]
 struct Leading {
     id: u64,
     outer: Option<Arc<Leading>>,
@@ -103,14 +104,19 @@ impl Flights {
                 return Role::Recursive;
             }
             flight.seats.fetch_add(1, Ordering::Relaxed);
-            return Role::Follower(Follower(Seat { flights: self.clone(), key: key.to_key(), flight: flight.clone() }));
+            return Role::Follower(Follower(Seat {
+                flights: self.clone(),
+                key: key.to_key(),
+                flight: flight.clone(),
+                landed: false,
+            }));
         }
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let flight =
             Arc::new(Flight { id, seats: AtomicUsize::new(1), outcome: OnceLock::new(), lead: Semaphore::new(0) });
         let key = key.to_key();
         shard.insert(key.clone(), flight.clone());
-        Role::Leader(Ticket(Seat { flights: self.clone(), key, flight }))
+        Role::Leader(Ticket(Seat { flights: self.clone(), key, flight, landed: false }))
     }
 
     /// How many loads are under way.
@@ -124,8 +130,8 @@ impl Flights {
 }
 
 fn is_leading(id: u64) -> bool {
-    let find = |innermost: &Arc<Leading>| {
-        std::iter::successors(Some(innermost), |leading| leading.outer.as_ref()).any(|leading| leading.id == id)
+    let find = |innermost: &Leading| {
+        std::iter::successors(Some(innermost), |leading| leading.outer.as_deref()).any(|leading| leading.id == id)
     };
     LEADING.try_with(find).unwrap_or(false)
 }
@@ -135,14 +141,22 @@ struct Seat {
     flights: Arc<Flights>,
     key: Key,
     flight: Arc<Flight>,
+    landed: bool,
 }
 
 impl Seat {
-    fn land(&self, outcome: Outcome) {
-        self.remove_if(|_| true);
+    fn land(&mut self, outcome: impl FnOnce() -> Outcome) {
+        let mut alone = false;
+        self.remove_if(|flight| {
+            alone = flight.seats.load(Ordering::Relaxed) == 1;
+            true
+        });
+        self.landed = true;
         // From here on newcomers begin a load of their own; those who are seated get this one.
-        let _ = self.flight.outcome.set(outcome);
-        self.flight.lead.close();
+        if !alone {
+            let _ = self.flight.outcome.set(outcome());
+            self.flight.lead.close();
+        }
     }
 
     fn remove_if(&self, over: impl FnOnce(&Flight) -> bool) {
@@ -156,7 +170,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if self.flight.outcome.get().is_none() {
+        if !self.landed && self.flight.outcome.get().is_none() {
             self.remove_if(|flight| flight.seats.fetch_sub(1, Ordering::Relaxed) == 1);
         }
     }
@@ -175,12 +189,22 @@ impl std::fmt::Debug for Ticket {
 impl Ticket {
     /// Gives all who wait the value.
     pub fn succeed(self, value: Shared) {
-        self.0.land(Outcome::Value(value));
+        self.succeed_with(|| value);
+    }
+
+    /// Gives all who wait the value, which is made only if somebody waits.
+    pub fn succeed_with(mut self, value: impl FnOnce() -> Shared) {
+        self.0.land(|| Outcome::Value(value()));
     }
 
     /// Gives all who wait what there is to know about the failure.
     pub fn fail(self, failure: Shared) {
-        self.0.land(Outcome::Failure(failure));
+        self.fail_with(|| failure);
+    }
+
+    /// The same, made only if somebody waits.
+    pub fn fail_with(mut self, failure: impl FnOnce() -> Shared) {
+        self.0.land(|| Outcome::Failure(failure()));
     }
 
     /// Runs the load so that a call inside it, for the same key, is noticed.
@@ -188,14 +212,14 @@ impl Ticket {
     /// # Cancel safety
     /// As safe as `load`.
     pub fn scope<F: Future>(&self, load: F) -> impl Future<Output = F::Output> + use<F> {
-        let outer = LEADING.try_with(Arc::clone).ok();
-        LEADING.scope(Arc::new(Leading { id: self.0.flight.id, outer }), load)
+        let outer = LEADING.try_with(|leading| Arc::new(leading.clone())).ok();
+        LEADING.scope(Leading { id: self.0.flight.id, outer }, load)
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if self.0.flight.outcome.get().is_none() {
+        if !self.0.landed {
             self.0.flight.lead.add_permits(1);
         }
     }
@@ -281,11 +305,11 @@ impl Flights {
         };
         match ticket.scope(load()).await {
             Ok(value) => {
-                ticket.succeed(Arc::new(value.clone()));
+                ticket.succeed_with(|| Arc::new(value.clone()));
                 Ok(value)
             }
             Err(error) => {
-                ticket.fail(Arc::new(share(&error)));
+                ticket.fail_with(|| Arc::new(share(&error)));
                 Err(LoadError::Own(error))
             }
         }

@@ -243,19 +243,24 @@ where
                     self.land(load.ticket, &value, load.snapshot, position, Some(generations));
                     return Step::Hit(value);
                 }
-                Ok(Asked::Begun(fill)) => {
+                Ok(Asked::Begun { fill, vouched }) => {
                     required = later(required, fill.required);
                     load.remote = Some(fill.ticket);
+                    load.primary = self.method.strong && !vouched;
                 }
-                Ok(Asked::Forgotten) => {}
+                // Without Redis nobody here knows what other instances have written.
+                Ok(Asked::Forgotten) => load.primary = self.method.strong,
                 Err(_) => match self.admitted().await {
-                    Some(permit) => load._outage = permit,
+                    Some(permit) => {
+                        load._outage = permit;
+                        load.primary = self.method.strong;
+                    }
                     None => return Step::OutOfTime,
                 },
             }
         }
         load.required = later(required, self.needs.token);
-        load.primary = self.reads_primary();
+        load.primary |= cache.reads_primary();
         cache.counts.loads.fetch_add(1, Ordering::Relaxed);
         Step::Load(Box::new(load))
     }
@@ -267,12 +272,17 @@ where
     ) -> Result<Asked<T>, l2::Error> {
         let (tags, strong) = (&self.tags, self.method.strong);
         let travels = self.method.in_redis() && C::TRAVELS;
+        let mut vouched = false;
         // A caller that is to load a newer value wants none that is stored.
         if travels && self.spare.is_none() {
-            let found = l2.look_up(&self.name, tags, C::shape(), strong).await?;
+            let (found, heard) = l2.look_up_vouched(&self.name, tags, C::shape(), strong).await?;
+            vouched = heard;
             if let Some(found) = self.read(found) {
                 return Ok(found);
             }
+        } else if strong {
+            // Before the fill begins: what a writer delivers afterwards was not acknowledged before this call.
+            vouched = l2.vouched().await?;
         }
         let ttl = self.ttl();
         let mut begun = l2.begin(&self.name, tags, ttl, travels, None).await?;
@@ -291,10 +301,10 @@ where
             }
             // The other instance gave up: this one loads, under the generations of now.
             if let Begun::Ready(again) = l2.begin(&self.name, tags, ttl, true, None).await? {
-                return Ok(Asked::Begun(again));
+                return Ok(Asked::Begun { fill: again, vouched });
             }
         }
-        Ok(Asked::Begun(fill))
+        Ok(Asked::Begun { fill, vouched })
     }
 
     fn read(&self, found: Option<Stored>) -> Option<Asked<T>> {
@@ -361,15 +371,10 @@ where
         Box::new(Load {
             snapshot: self.cache.fences.snapshot(&self.tags),
             required: later(self.cache.fences.required(&self.tags), self.needs.token),
-            primary: self.reads_primary(),
+            // Nobody was asked what other instances have written.
+            primary: self.cache.reads_primary() || self.method.strong && self.cache.l2.is_some(),
             ..Load::default()
         })
-    }
-
-    /// A strong reader that found nothing trustworthy may have missed the invalidation of a write, and with it the position that a
-    /// replica must show.
-    fn reads_primary(&self) -> bool {
-        self.cache.reads_primary() || self.method.strong && self.cache.l2.is_some()
     }
 
     /// Waits for others until `deadline` at most.
@@ -504,8 +509,8 @@ where
 enum Asked<T> {
     /// Here it is.
     Found(Box<Stored>, T),
-    /// Nothing: load, and store under this ticket.
-    Begun(l2::Fill),
+    /// Nothing: load, and store under this ticket. `vouched`: the fill knows the position of every write that a strong reader must see.
+    Begun { fill: l2::Fill, vouched: bool },
     /// It cannot say what a load must have seen: load and do not store.
     Forgotten,
 }

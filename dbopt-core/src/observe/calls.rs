@@ -151,6 +151,12 @@ impl Calls {
         all
     }
 
+    /// Every method that was called, by its id.
+    pub fn names(&self) -> Vec<(usize, &'static str)> {
+        let methods = self.methods.load();
+        methods.iter().flatten().map(|method| (method.op.id(), method.op.name())).collect()
+    }
+
     /// Per method: calls that no node took, and bodies run again on another node.
     pub fn refused_and_rerun(&self) -> Vec<(&'static str, u64, u64)> {
         self.methods

@@ -7,6 +7,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder
 use prometheus_client::metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::cache::CacheCounts;
 use super::calls::{CallCounts, Calls};
 use super::histogram::{BOUNDS, HistogramCounts};
 
@@ -17,6 +18,8 @@ pub struct Gauges {
     pub nodes: Vec<NodeGauges>,
     /// One per node and lane.
     pub pools: Vec<PoolGauges>,
+    /// The cache's counters, where there is a cache.
+    pub cache: Option<CacheCounts>,
 }
 
 /// A node at the moment of the scrape.
@@ -78,7 +81,11 @@ impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_calls(&mut encoder)?;
         self.encode_nodes(&mut encoder)?;
-        self.encode_pools(&mut encoder)
+        self.encode_pools(&mut encoder)?;
+        match &self.gauges.cache {
+            Some(cache) => cache.encode(&mut encoder),
+            None => Ok(()),
+        }
     }
 }
 
@@ -173,7 +180,7 @@ impl Scrape {
     }
 }
 
-fn gauge<const N: usize>(
+pub(super) fn gauge<const N: usize>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,

@@ -1,9 +1,11 @@
 //! What happened, counted (R10): per method, node and lane, with latency histograms.
 
+mod cache;
 mod calls;
 mod exposition;
 mod histogram;
 
+pub use cache::CacheCounts;
 pub use calls::{CallCounts, Calls, MethodCalls, Outcome, Series};
 pub use exposition::{Gauges, NodeGauges, PoolGauges, openmetrics};
 pub use histogram::{BOUNDS, Histogram, HistogramCounts};

@@ -235,7 +235,11 @@ where
     pub async fn next(&mut self) -> Next<'a, B, Result<T, E>> {
         let mut call = self.runtime.call(self.method.op());
         let runtime = self.runtime;
-        let Some(lookup) = &mut self.lookup else { return Next::Load(call) };
+        let Some(lookup) = &mut self.lookup else {
+            // Where nothing is cached, nobody was told either what other instances have written.
+            call.require(None, self.method.is_strong());
+            return Next::Load(call);
+        };
         lookup.bound(call.deadline());
         let load = match lookup.next(async || runtime.locate().await).await {
             Step::Hit(value) => return Next::Return(Ok(value)),

@@ -6,6 +6,7 @@ mod call;
 pub mod config;
 #[cfg(feature = "http")]
 pub mod http;
+mod outbox;
 mod status;
 mod tasks;
 mod transaction;
@@ -31,6 +32,7 @@ use crate::error::{ConfigError, Error, Reason, Refusal};
 use crate::observe::Calls;
 use crate::op::{Intent, Lane, Op};
 use crate::pool::{Budget, Demand, Pool, share_out};
+use outbox::Outbox;
 use tasks::Tasks;
 
 /// How long a shutdown waits for Redis to take what waits in the journal.
@@ -47,6 +49,7 @@ pub struct Runtime<B: Backend> {
     budget: Arc<Budget>,
     calls: Calls,
     cache: Arc<Cache>,
+    outbox: Outbox,
     turn: AtomicUsize,
     closing: AtomicBool,
     tasks: Tasks,
@@ -77,6 +80,7 @@ impl<B: Backend> Runtime<B> {
         runtime.refuse_if_unreachable()?;
         runtime.share_budget();
         runtime.warm().await;
+        runtime.make_outbox().await?;
         tasks::start(&runtime, watchers);
         Ok(runtime)
     }
@@ -100,6 +104,7 @@ impl<B: Backend> Runtime<B> {
         Arc::new(Runtime {
             calls: Calls::new(endpoints.len()),
             cache,
+            outbox: Outbox::default(),
             config,
             cluster,
             pools,

@@ -9,7 +9,7 @@ use super::Runtime;
 use crate::backend::{Backend, Role};
 use crate::cache::store::CacheStatus;
 use crate::cluster::NodeState;
-use crate::observe::{CallCounts, Gauges, HistogramCounts, NodeGauges, PoolGauges, openmetrics};
+use crate::observe::{CacheCounts, CallCounts, Gauges, HistogramCounts, NodeGauges, PoolGauges, openmetrics};
 use crate::op::Lane;
 use crate::pool::PoolStatus;
 
@@ -24,7 +24,7 @@ pub struct Status {
     pub nodes: Vec<NodeStatus>,
     /// The connections of the whole instance.
     pub connections: Connections,
-    /// What the cache did so far.
+    /// What the cache did.
     pub cache: CacheStatus,
     /// Every method that was called, on each node and lane where it ran.
     pub methods: Vec<MethodStatus>,
@@ -165,8 +165,29 @@ impl<B: Backend> Runtime<B> {
                 })
                 .collect(),
             pools: status.nodes.iter().flat_map(|n| n.pools.iter().map(move |p| pool_gauges(&n.name, p))).collect(),
+            cache: self.cache.is_enabled().then(|| self.cache_counts(&status.cache)),
         };
         openmetrics(&self.calls, &names, gauges).unwrap_or_default()
+    }
+}
+
+impl<B: Backend> Runtime<B> {
+    fn cache_counts(&self, status: &CacheStatus) -> CacheCounts {
+        let names: BTreeMap<usize, &'static str> = self.calls.names().into_iter().collect();
+        let memory = self.cache.lookups().into_iter();
+        CacheCounts {
+            memory: memory.filter_map(|(id, l)| Some((*names.get(&id)?, l.hits, l.misses))).collect(),
+            redis: [status.l2_hits, status.l2_misses, status.l2_errors],
+            redis_up: (status.redis != "not configured").then_some(status.redis == "up"),
+            left: [status.l1_expired, status.l1_evicted, status.l1_invalidated],
+            entries: status.l1_entries,
+            bytes: status.l1_bytes,
+            loads: [status.loads, status.shared_loads, status.stale_served],
+            stored: [status.l2_stored, status.l2_fenced],
+            invalidations: [status.invalidations, status.invalidations_missed],
+            invalidation_seconds: status.invalidation_mean_ms * status.invalidations as f64 / 1e3,
+            journal: status.journal,
+        }
     }
 }
 

@@ -50,6 +50,9 @@ pub(super) fn start<B: Backend>(runtime: &Arc<Runtime<B>>, watchers: Vec<Watcher
     for (name, work) in runtime.cache.tasks() {
         runtime.tasks.spawn(name, work);
     }
+    if runtime.config.cache.outbox {
+        runtime.tasks.spawn("look after the outbox", super::outbox::look_after(Arc::downgrade(runtime)));
+    }
     runtime.tasks.spawn("look after the pools", look_after_pools(Arc::downgrade(runtime), tick(runtime)));
     runtime.tasks.spawn("share the budget", share_on_change(Arc::downgrade(runtime), runtime.cluster.changes()));
 }

@@ -186,3 +186,28 @@ async fn without_redis_everything_is_down_at_once() {
     assert_eq!(one.layer.invalidate(&tags, None, None).await.unwrap_err().cause, Error::Down);
     assert!(!one.layer.is_up());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_look_ups_at_once_are_gathered_and_each_gets_its_own_answer() {
+    let server = Server::start(&[]).await;
+    let one = std::sync::Arc::new(Instance::start(server.config()).await);
+    for number in 0..50u8 {
+        one.fill(&key(&format!("k{number}")), &tags(&[&format!("t{number}")]), &[number; 300]).await;
+    }
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..300u16 {
+        let one = one.clone();
+        tasks.spawn(async move {
+            for round in 0..200u16 {
+                // One in ten has no entry.
+                let number = (task * 7 + round) % 55;
+                let found = one.look_up(&key(&format!("k{number}")), &tags(&[&format!("t{number}")])).await;
+                assert_eq!(found.map(|stored| stored.payload), (number < 50).then(|| vec![number as u8; 300]));
+            }
+        });
+    }
+    tasks.join_all().await;
+    let counts = one.layer.counts();
+    assert_eq!((counts.hits + counts.absent, counts.connects), (60_000, 1));
+    assert!(counts.batches * 4 < 60_000, "{} commands for 60000 look-ups", counts.batches);
+}

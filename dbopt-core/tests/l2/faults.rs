@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dbopt_core::cache::l2::{Error, Event};
+use dbopt_core::cache::l2::{Error, Event, Standing};
 use dbopt_core::cache::pattern::Pattern;
 use tokio::time::{Instant, timeout};
 
@@ -38,13 +38,18 @@ async fn an_invalidation_missed_by_a_frozen_redis_is_never_undone() {
     let mut config = server.config();
     config.write_timeout = Duration::from_millis(50);
     config.strong = true;
-    let (reader, writer) = (Instance::start(config.clone()).await, Instance::start(config).await);
+    let reader = Instance::start(config.clone()).await;
+    config.settle = Duration::from_secs(30);
+    let writer = Instance::start(config).await;
     let (key, tags) = (key("k"), tags(&["t"]));
+    super::leases::registered(&writer).await;
     super::leases::trusted(&reader, &key, &tags).await;
     server.freeze();
     let missed = writer.layer.invalidate(&tags, Some(at(40)), None).await.unwrap_err();
     assert_eq!(missed.cause, Error::TimedOut);
     assert!(writer.layer.holds(&tags));
+    writer.layer.resume();
+    assert!(matches!(writer.layer.standing(), Standing::Silent(_)), "nobody vouches for what is not delivered");
     tokio::time::sleep_until(missed.silenced_by.unwrap()).await;
     // The write is acknowledged now.
     server.thaw();

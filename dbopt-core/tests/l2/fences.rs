@@ -3,7 +3,7 @@
 use dbopt_core::cache::l2::{Begun, Outcome};
 use dbopt_core::cache::pattern::Pattern;
 
-use super::server::{Instance, SHAPE, Server, TTL, at, key, tags};
+use super::server::{Instance, SHAPE, Server, TTL, at, eventually, key, tags};
 
 #[tokio::test]
 async fn a_fill_that_began_before_an_invalidation_is_not_stored() {
@@ -131,6 +131,22 @@ async fn a_new_epoch_asks_for_the_primarys_position_before_the_first_fill() {
     // From an earlier epoch the proof is worth nothing.
     server.run(&["SET", "dbopt:{default}:epoch", "00000000000000aa 0 -"]).await;
     assert!(matches!(begin(Some((&proof, at(30)))).await, Begun::NeedsPosition(_)));
+}
+
+/// The policy may be changed while it runs; what it was when the connection was opened says nothing about now.
+#[tokio::test]
+async fn a_redis_that_has_ever_evicted_is_not_believed_to_know_all() {
+    let server = Server::start(&["--maxmemory-policy", "noeviction"]).await;
+    let one = Instance::start(server.config()).await;
+    let (key, tags) = (key("k"), tags(&["t"]));
+    one.begin(&key, &tags).await;
+    one.layer.invalidate(&tags, Some(at(20)), None).await.unwrap();
+    // Only what expires is evicted: the generation, not the epoch.
+    server.run(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru", "maxmemory", "1"]).await;
+    eventually("it is evicted", async || server.run(&["EXISTS", "dbopt:{default}:g:t"]).await == redis::Value::Int(0)).await;
+    server.run(&["CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", "noeviction"]).await;
+    let begun = one.layer.begin(&key, &tags, TTL, false, None).await.unwrap();
+    assert!(matches!(begun, Begun::NeedsPosition(_)), "it has forgotten 20: {begun:?}");
 }
 
 #[tokio::test]

@@ -88,3 +88,21 @@ async fn a_writer_that_dies_with_its_invalidation_leaves_no_strong_hit_behind() 
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(strong().await.is_none());
 }
+
+#[tokio::test]
+async fn a_redis_that_became_a_replica_is_left_and_not_used() {
+    let server = Server::start(&[]).await;
+    let mut one = Instance::start(server.config()).await;
+    let (key, tags) = (key("k"), tags(&["t"]));
+    one.fill(&key, &tags, b"v").await;
+    server.run(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    assert!(one.layer.invalidate(&tags, None, None).await.is_err());
+    one.expect(Event::Down).await;
+    let two = Instance::unconnected(server.config());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!one.layer.is_up() && !two.layer.is_up(), "a replica may lag behind an invalidation");
+    server.run(&["REPLICAOF", "NO", "ONE"]).await;
+    one.expect(Event::Up).await;
+    eventually("the invalidation is delivered", async || one.layer.journal_len() == 0).await;
+    assert_eq!(one.look_up(&key, &tags).await, None);
+}

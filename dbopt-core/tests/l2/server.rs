@@ -8,7 +8,11 @@ use std::time::Duration;
 
 use dbopt_core::cache::l2::{Begun, Config, Event, Fill, Key, Layer, Outcome, Proof, Stored};
 use dbopt_core::position::{Lsn, Position};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -226,5 +230,48 @@ impl Server {
             info.contains("rdb_last_bgsave_status:err")
         })
         .await;
+    }
+}
+
+/// A way to the server that can be held up, for one instance alone.
+pub struct Detour {
+    pub url: String,
+    held_up: watch::Sender<bool>,
+    _task: JoinSet<()>,
+}
+
+impl Detour {
+    pub async fn to(server: &Server) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let (port, held_up) = (server.port, watch::Sender::new(false));
+        let (mut task, holder) = (JoinSet::new(), held_up.clone());
+        task.spawn(async move {
+            let mut ways = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
+                client.set_nodelay(true).unwrap();
+                server.set_nodelay(true).unwrap();
+                let (from_client, to_client) = client.into_split();
+                let (from_server, to_server) = server.into_split();
+                ways.spawn(pass(from_client, to_server, holder.subscribe()));
+                ways.spawn(pass(from_server, to_client, holder.subscribe()));
+            }
+        });
+        Self { url, held_up, _task: task }
+    }
+
+    pub fn hold_up(&self, held_up: bool) {
+        self.held_up.send_replace(held_up);
+    }
+}
+
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut held_up: watch::Receiver<bool>) {
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        let _ = held_up.wait_for(|held_up| !held_up).await;
+        if to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod count;
 mod frames;
 mod invalidations;
+mod outbox;
 mod pending;
 mod session;
 mod tap;

@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use diesel_async::{AnsiTransactionManager, AsyncConnection, RunQueryDsl, SimpleAsyncConnection, TransactionManager};
 use tokio::time::{Instant, sleep};
 
-use super::{COMMIT, Conn, pg_current_wal_insert_lsn, pg_last_wal_replay_lsn};
+use super::{COMMIT, Conn, outbox, pg_current_wal_insert_lsn, pg_last_wal_replay_lsn};
 use crate::probe;
 
 /// A standby's timeline changes when its primary does; nothing on the wire says so.
@@ -52,6 +52,26 @@ impl Connection for Conn {
 
     fn take_invalidations(&mut self) -> Vec<String> {
         self.invalidations.take()
+    }
+
+    async fn note_invalidations(&mut self, tags: &[String]) -> Result<Option<i64>, Fault> {
+        let noted = outbox::note(&mut self.pg, tags).await;
+        self.told(noted).map(Some)
+    }
+
+    async fn take_notes(&mut self, age: Duration, limit: u32) -> Result<Vec<String>, Fault> {
+        let taken = outbox::take(&mut self.pg, age, limit).await;
+        self.told(taken)
+    }
+
+    async fn remove_notes(&mut self, rows: &[i64]) -> Result<(), Fault> {
+        let removed = outbox::remove(&mut self.pg, rows).await;
+        self.told(removed)
+    }
+
+    async fn make_outbox(&mut self) -> Result<(), Fault> {
+        let made = outbox::make(&mut self.pg).await;
+        self.told(made)
     }
 
     async fn set_read_only(&mut self, read_only: bool) -> Result<(), Fault> {

@@ -119,16 +119,21 @@ pub(super) fn work(method: &Method<'_>, kept: &Kept<'_>, scope: &Scope<'_>) -> T
         #krate::__private::assert_outcome::<#returns>();
         #warning
         use #krate::__private::{ByClone as _, ByMessage as _, MayBeNone as _, NeverNone as _};
-        let mut __dbopt_cached = match #look {
+        let __dbopt_miss = match #look {
             #krate::__private::Look::Hit(__dbopt_result) => return __dbopt_result,
             #krate::__private::Look::Miss(__dbopt_miss) => __dbopt_miss,
         };
-        let mut __dbopt_call = match __dbopt_cached.next().await {
-            #krate::__private::Next::Return(__dbopt_result) => return __dbopt_result,
-            #krate::__private::Next::Load(__dbopt_call) => __dbopt_call,
-        };
-        let __dbopt_result = #attempts;
-        __dbopt_cached.end(__dbopt_call, __dbopt_result).await
+        // In a box: a future that is answered from memory stays small, and costs little to make.
+        ::std::boxed::Box::pin(async {
+            let mut __dbopt_cached = __dbopt_miss;
+            let mut __dbopt_call = match __dbopt_cached.next().await {
+                #krate::__private::Next::Return(__dbopt_result) => return __dbopt_result,
+                #krate::__private::Next::Load(__dbopt_call) => __dbopt_call,
+            };
+            let __dbopt_result = #attempts;
+            __dbopt_cached.end(__dbopt_call, __dbopt_result).await
+        })
+        .await
     }
 }
 

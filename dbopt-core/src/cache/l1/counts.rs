@@ -53,13 +53,9 @@ impl ThreadCounts {
     #[inline]
     fn pair(&self, method: usize) -> &Pair {
         let method = method.min(CHUNK * CHUNKS - 1);
-        let chunk = self.chunks[method / CHUNK].get_or_init(|| Box::new([const { Pair::NONE }; CHUNK]));
+        let chunk = self.chunks[method / CHUNK].get_or_init(|| Box::new(std::array::from_fn(|_| Pair::default())));
         &chunk[method % CHUNK]
     }
-}
-
-impl Pair {
-    const NONE: Pair = Pair { hits: AtomicU64::new(0), misses: AtomicU64::new(0) };
 }
 
 /// What all threads counted, and what became of entries.

@@ -14,8 +14,10 @@ use crate::cache::fence::Fences;
 use crate::key::KeyRef;
 
 /// Keys that may stand in the same place.
-const WAYS: usize = 2;
-const MAX_SETS: usize = 1024;
+const WAYS: usize = 4;
+const MAX_SETS: usize = 512;
+/// After so many lookups that the table could not answer it is time to look at the clock.
+const EXACT: u32 = 16;
 
 thread_local! {
     /// The tables of this thread, one for each cache it uses; the one used last stands first.
@@ -29,13 +31,15 @@ pub(super) struct Front {
     pub(super) counts: Arc<ThreadCounts>,
     /// The sweep of the cache that this table has seen.
     pub(super) swept: u64,
+    /// Lookups that this table could not answer.
+    asked: u32,
     /// To notice that the cache is gone.
     room: Weak<Room>,
 }
 
-/// As large as a cache line.
+/// As large as two cache lines.
 #[derive(Default)]
-#[repr(align(64))]
+#[repr(align(128))]
 struct Set([Slot; WAYS]);
 
 /// An entry, and what this thread knows of it.
@@ -67,29 +71,35 @@ impl Slot {
 impl Front {
     fn new(cache: u64, entries: usize, counts: Arc<ThreadCounts>, room: Weak<Room>) -> Self {
         // Twice as many slots as entries leave few that are in each other's way.
-        let sets = entries.next_power_of_two().clamp(16, MAX_SETS);
-        Front { cache, sets: (0..sets).map(|_| Set::default()).collect(), counts, swept: 0, room }
+        let sets = (2 * entries.min(MAX_SETS * WAYS) / WAYS).next_power_of_two().clamp(16, MAX_SETS);
+        let sets = (0..sets).map(|_| Set::default()).collect();
+        Front { cache, sets, counts, swept: 0, asked: 0, room }
     }
 
     /// The entry of `key`, if it stands here.
     #[inline]
     pub(super) fn find(&self, key: KeyRef<'_>) -> Option<(&Slot, &Arc<Entry>)> {
-        let [first, second] = &self.sets[self.place(key.hash)].0;
-        let slot = if first.hash == key.hash { first } else { second };
+        let slot = self.sets[self.place(key.hash)].0.iter().find(|slot| slot.hash == key.hash)?;
         let entry = slot.entry.as_ref()?;
-        (slot.hash == key.hash && entry.key().as_ref() == key).then_some((slot, entry))
+        (entry.key().as_ref() == key).then_some((slot, entry))
+    }
+
+    /// Whether it is time to look at the clock.
+    pub(super) fn is_time(&mut self) -> bool {
+        self.asked = self.asked.wrapping_add(1);
+        self.asked.is_multiple_of(EXACT)
     }
 
     /// Puts an entry that was just used in; gives back the one it takes the place of.
     pub(super) fn put(&mut self, entry: Arc<Entry>, told: u64) -> Option<Arc<Entry>> {
         let hash = entry.key().as_ref().hash;
         let place = self.place(hash);
-        let [first, second] = &mut self.sets[place].0;
+        let set = &mut self.sets[place].0;
+        // The one that was put in first makes room, unless this key has a slot already.
+        let last = set.iter().position(|slot| slot.hash == hash).unwrap_or(WAYS - 1);
+        set[..=last].rotate_right(1);
         let new = Slot { hash, verified: Cell::new(u64::MAX), told: Cell::new(told), entry: Some(entry) };
-        if first.hash == hash {
-            return std::mem::replace(first, new).entry;
-        }
-        std::mem::replace(second, std::mem::replace(first, new)).entry
+        std::mem::replace(&mut set[0], new).entry
     }
 
     /// Takes out what left the cache.
@@ -108,7 +118,7 @@ impl Front {
 }
 
 /// Looks into this thread's table of `cache`, if it stands first.
-#[inline]
+#[inline(always)]
 pub(super) fn look<R>(cache: u64, look: impl FnOnce(&Front) -> Option<R>) -> Option<R> {
     let first = |fronts: &RefCell<Vec<Front>>| {
         // Borrowed to be changed: a value's own Clone or Drop has come here again. The shards answer then.

@@ -1,7 +1,7 @@
 //! The first layer: typed values in this process.
 //!
 //! All methods share one store, which is bounded, split into shards and knows nothing of types. In front of it each thread
-//! has a small table ([`front`]); nearly all hits end there.
+//! has a small table; nearly all hits end there.
 
 mod clock;
 mod config;
@@ -114,7 +114,8 @@ impl L1 {
     }
 
     /// The value of `key`, if there is one that may be served.
-    #[inline]
+    // Through memory, the answer costs as much as the lookup.
+    #[inline(always)]
     pub fn get<T: Clone + Send + Sync + 'static>(&self, key: KeyRef<'_>) -> Option<Hit<T>> {
         let near = front::look(self.id, |front| {
             let (slot, entry) = front.find(key)?;
@@ -141,7 +142,7 @@ impl L1 {
 
     #[inline(never)]
     fn get_from_shard<T: Clone + Send + Sync + 'static>(&self, key: KeyRef<'_>) -> Option<Hit<T>> {
-        let now = self.clock.exact();
+        let now = self.clock.now();
         let age = self.places.age(key.hash);
         let found = self.find(key, now);
         let hit = found
@@ -156,9 +157,14 @@ impl L1 {
             } else {
                 front.counts.miss(key.method);
             }
+            front.is_time()
         });
-        if counted.is_none() {
-            self.counts.homeless(key.method, is_hit);
+        match counted {
+            None => self.counts.homeless(key.method, is_hit),
+            Some(false) => {}
+            Some(true) => {
+                self.clock.exact();
+            }
         }
         drop(displaced);
         hit
@@ -188,7 +194,8 @@ impl L1 {
             self.counts.invalidated.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        let entry = Entry::new(key, fill, &self.config, self.clock.exact());
+        // Where the clock is late the entry only expires a little earlier.
+        let entry = Entry::new(key, fill, &self.config, self.clock.now());
         let (kept, gone) = self.places.insert(entry);
         self.counts.evicted.fetch_add(gone.evicted, Ordering::Relaxed);
         kept
@@ -212,7 +219,7 @@ impl L1 {
     }
 
     /// Takes out every entry of which `matches` says so, by its key or its tags; returns how many. For patterns that fills
-    /// under way may match too, [`Fences::invalidate_all`] comes first.
+    /// under way may match too, [`Fences::invalidate_all`] comes first. `matches` runs under a lock and must not use the cache.
     pub fn invalidate_where(&self, mut matches: impl FnMut(&Entry) -> bool) -> usize {
         let out = self.places.retain(&mut |entry| !matches(entry)).len();
         self.counts.invalidated.fetch_add(out as u64, Ordering::Relaxed);

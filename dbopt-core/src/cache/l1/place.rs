@@ -18,7 +18,7 @@ const LEAST_PER_SHARD: usize = 64;
 const SCAN_LEAST_PER_SHARD: usize = 16 * 1024;
 const MAX_SHARDS: usize = 256;
 /// A shard is told of an entry's use again after so many parts of it were replaced.
-const AGES: usize = 16;
+const AGES: usize = 8;
 
 pub(super) struct Places {
     shards: Box<[Shard]>,
@@ -120,7 +120,7 @@ impl Places {
         while self.room.is_overweight() && self.evict_from(next, &mut gone) {
             next += 1;
         }
-        let left = gone.entries.iter().any(|entry| std::ptr::addr_eq(Arc::as_ptr(entry), this));
+        let left = gone.iter().any(|entry| std::ptr::addr_eq(Arc::as_ptr(entry), this));
         (waiting.is_none() && !left, gone)
     }
 

@@ -37,7 +37,9 @@ pub(super) trait Store: Send {
 /// Entries that left a shard. They are dropped after its lock is released, because values are the user's.
 #[derive(Default)]
 pub(super) struct Gone {
-    pub(super) entries: Vec<Arc<Entry>>,
+    /// The usual one.
+    one: Option<Arc<Entry>>,
+    more: Vec<Arc<Entry>>,
     /// How many of them had to go for want of room.
     pub(super) evicted: u64,
 }
@@ -45,12 +47,19 @@ pub(super) struct Gone {
 impl Gone {
     pub(super) fn replaced(&mut self, entry: Arc<Entry>) {
         entry.bury();
-        self.entries.push(entry);
+        match self.one {
+            None => self.one = Some(entry),
+            Some(_) => self.more.push(entry),
+        }
     }
 
     pub(super) fn evicted(&mut self, entry: Arc<Entry>) {
         self.evicted += 1;
         self.replaced(entry);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.one.iter().chain(&self.more)
     }
 }
 

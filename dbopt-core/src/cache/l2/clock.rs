@@ -27,3 +27,26 @@ impl Reading {
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_estimate_is_never_behind_and_ahead_by_no_more_than_the_doubt(out in 0u64..500, back in 0u64..500, later in 0u64..10_000) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            let _guard = runtime.enter();
+            // Redis' clock shows 1000 when the question arrives there.
+            let asked = Instant::now();
+            let taken = asked + Duration::from_millis(out);
+            let answered = taken + Duration::from_millis(back);
+            let reading = Reading { asked, answered, millis: 1000 };
+            let now = answered + Duration::from_millis(later);
+            let truth = 1000 + millis(now - taken);
+            let estimate = reading.latest(now);
+            prop_assert!(estimate > truth && estimate - truth <= millis(reading.doubt()));
+        }
+    }
+}

@@ -44,3 +44,25 @@ impl Gate {
         self.refusing.store(false, Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_answers_in_a_row_close_it_and_only_a_ping_opens_it() {
+        let gate = Gate::default();
+        for _ in 0..10 {
+            (1..LATE).for_each(|_| gate.late());
+            gate.in_time();
+        }
+        assert!(!gate.refuses(), "never that many in a row");
+        (0..LATE).for_each(|_| gate.late());
+        gate.in_time();
+        assert!(gate.refuses(), "an answer from before proves nothing");
+        gate.open();
+        assert!(!gate.refuses());
+        gate.late();
+        assert!(!gate.refuses(), "counts anew");
+    }
+}

@@ -27,7 +27,8 @@ pub struct Missed {
     #[source]
     pub cause: Error,
     /// By when strong readers on all instances are sure to distrust the cache; a write that promises strong consistency is
-    /// acknowledged then. `None`: this instance is no writer that Redis knows.
+    /// acknowledged then. `None`: this instance is
+    /// [`Unregistered`](super::Standing::Unregistered), and nothing makes them.
     pub silenced_by: Option<Instant>,
 }
 

@@ -124,13 +124,43 @@ impl Layer {
         fingerprint: u64,
         strong: bool,
     ) -> Result<Option<Stored>, Error> {
+        Ok(self.look_up_vouched(key, tags, fingerprint, strong).await?.0)
+    }
+
+    /// The same, and whether every writer was heard of lately (with `strong`): then Redis knows of every write that was acknowledged
+    /// before this was asked, and a fill that begins afterwards is told its position.
+    ///
+    /// # Errors
+    /// As [`look_up`](Self::look_up).
+    ///
+    /// # Cancel safety
+    /// Dropping it loses nothing.
+    pub async fn look_up_vouched(
+        &self,
+        key: &Key,
+        tags: &[String],
+        fingerprint: u64,
+        strong: bool,
+    ) -> Result<(Option<Stored>, bool), Error> {
         let inner = &self.inner;
         if self.holds(tags) {
             inner.counters.held.one();
-            return Ok(None);
+            return Ok((None, false));
         }
         let answer = inner.ask(Some(inner.names.value(key)), tags, None, strong).await?;
-        Ok(inner.judge(answer, key, tags, fingerprint, strong))
+        let vouched = answer.trusted;
+        Ok((inner.judge(answer, key, tags, fingerprint, strong), vouched))
+    }
+
+    /// Whether every writer was heard of lately.
+    ///
+    /// # Errors
+    /// As [`look_up`](Self::look_up).
+    ///
+    /// # Cancel safety
+    /// Dropping it loses nothing.
+    pub async fn vouched(&self) -> Result<bool, Error> {
+        Ok(self.inner.ask(None, &[], None, true).await?.trusted)
     }
 
     /// Whether what was filled under `generations` is still current everywhere, which is what strong consistency asks for a
@@ -189,7 +219,7 @@ impl Inner {
         keys.extend(tags.iter().map(|tag| self.names.generation(tag)));
         keys.extend(more);
         self.admit()?;
-        let answer = timeout(self.config.timeout, self.queue.ask(keys, strong)).await;
+        let answer = timeout(self.config.timeout, self.queue.ask(self, keys, strong)).await;
         let answer = self.settle(answer.unwrap_or(Err(Error::TimedOut)))?;
         self.link.compare(answer.epoch);
         Ok(answer)
@@ -243,7 +273,12 @@ impl Inner {
                 self.link.gate.late();
             }
             Err(Error::Refused) => self.counters.refused.one(),
-            Err(Error::Server(_)) => self.counters.server_errors.one(),
+            Err(Error::Server(text)) => {
+                self.counters.server_errors.one();
+                if text.starts_with("READONLY") {
+                    self.link.look_again.notify_one();
+                }
+            }
             Err(_) => self.counters.down.one(),
         }
         result

@@ -36,7 +36,7 @@ pub(super) struct Link {
     current: ArcSwapOption<Attached>,
     clock: ArcSwapOption<Reading>,
     pub(super) gate: Gate,
-    /// Someone saw an epoch that is not ours.
+    /// Someone saw an epoch that is not ours, or a Redis that has become a replica.
     pub(super) look_again: Notify,
 }
 
@@ -166,6 +166,9 @@ async fn connect(inner: &Inner, known: &mut Option<u64>) -> Result<(MultiplexedC
     let opening = async {
         let mut connection = inner.link.client.get_multiplexed_async_connection_with_config(&config).await?;
         let server = attach(inner, &mut connection, known).await?;
+        if inner.config.strong {
+            writers::vouch(inner, &mut connection).await;
+        }
         connection.subscribe(&inner.names.events).await?;
         Ok::<_, Error>((connection, server))
     };
@@ -191,6 +194,7 @@ async fn attach(
     connection: &mut MultiplexedConnection,
     known: &mut Option<u64>,
 ) -> Result<Server, Error> {
+    primary(connection).await?;
     let info: String = redis::cmd("INFO").arg("server").query_async(connection).await?;
     let run_id = field(&info, "run_id").unwrap_or_default();
     let modern = field(&info, "redis_version").and_then(|version| version.split('.').next()?.parse().ok());
@@ -208,9 +212,21 @@ async fn attach(
         inner.tell(Event::Cleared);
     }
     *known = epoch;
+    let modern = modern.unwrap_or(0) >= 7;
+    scripts::ahead(modern).exec_async(connection).await?;
     let reliable = reliable(connection).await?;
     read_clock(inner, connection).await?;
-    Ok(Server { reliable, modern: modern.unwrap_or(0) >= 7 })
+    Ok(Server { reliable, modern })
+}
+
+/// A replica lags behind: what it shows may have been invalidated.
+async fn primary(connection: &mut MultiplexedConnection) -> Result<(), Error> {
+    let info: String = redis::cmd("INFO").arg("replication").query_async(connection).await?;
+    if field(&info, "role") == Some("slave") { Err(replica()) } else { Ok(()) }
+}
+
+fn replica() -> Error {
+    Error::Server("READONLY this Redis is a replica".to_owned())
 }
 
 /// Whether Redis evicts nothing.
@@ -264,14 +280,21 @@ async fn ping(inner: &Inner, mut connection: MultiplexedConnection, known: &mut 
                 *known = link.current.load().as_ref().map(|attached| attached.epoch.load(Relaxed));
                 attach(inner, &mut connection, known).await?;
                 link.know_epoch(known.unwrap_or_default());
-            } else if round.is_multiple_of(MEMORY_LOOK) {
+            } else {
+                primary(&mut connection).await?;
+            }
+            if round.is_multiple_of(MEMORY_LOOK) {
                 let reliable = reliable(&mut connection).await?;
                 if let Some(attached) = link.current.load().as_ref() {
                     attached.reliable.store(reliable, Relaxed);
                 }
             }
             read_clock(inner, &mut connection).await?;
-            writers::forget(inner, &mut connection).await
+            match writers::forget(inner, &mut connection).await {
+                // It takes no writes at the moment; another time, then.
+                Err(Error::Server(_)) => Ok(()),
+                result => result,
+            }
         };
         match timeout(inner.config.connect_timeout, question).await.unwrap_or(Err(Error::TimedOut)) {
             Ok(()) => {
@@ -282,6 +305,8 @@ async fn ping(inner: &Inner, mut connection: MultiplexedConnection, known: &mut 
                 }
             }
             Err(Error::Down) => return,
+            // Another one is the primary now; the address may lead to it.
+            Err(error) if error == replica() => return,
             Err(error) => {
                 if look_again {
                     link.look_again.notify_one();

@@ -70,9 +70,11 @@ impl Writers {
 
     /// Stops renewing; returns by when readers are sure to distrust.
     pub(super) fn silence(&self) -> Option<Instant> {
-        let mut state = self.state.lock();
-        state.silent = true;
-        state.until
+        self.state.lock().silent = true;
+        match self.standing(Instant::now()) {
+            Standing::Silent(until) => Some(until),
+            _ => None,
+        }
     }
 
     /// Renews again, unless something is still undelivered.
@@ -105,8 +107,8 @@ impl super::Layer {
         self.inner.writers.standing(Instant::now())
     }
 
-    /// Stops vouching for this instance's writes; returns by when every strong read is sure to distrust the cache (`None`: it
-    /// never vouched). A failed invalidation does this by itself; it ends when the journal is empty.
+    /// Stops vouching for this instance's writes; returns by when every strong read is sure to distrust the cache (`None`: it is
+    /// [`Unregistered`](Standing::Unregistered)). A failed invalidation does this by itself; it ends when the journal is empty.
     pub fn silence(&self) -> Option<Instant> {
         self.inner.writers.silence()
     }
@@ -142,10 +144,14 @@ pub(super) async fn run(inner: Arc<Inner>) {
 }
 
 async fn renew(inner: &Inner) {
-    let Some(reading) = inner.link.reading() else { return };
-    if !inner.link.is_attached() {
-        return;
+    if let Some(mut connection) = inner.link.connection() {
+        vouch(inner, &mut connection).await;
     }
+}
+
+/// Sends one renewal. The first one goes before an instance counts as connected, so that it never writes as somebody whom readers do not know.
+pub(super) async fn vouch(inner: &Inner, connection: &mut MultiplexedConnection) {
+    let Some(reading) = inner.link.reading() else { return };
     let (writers, sent) = (&inner.writers, Instant::now());
     {
         let mut state = writers.state.lock();
@@ -159,7 +165,7 @@ async fn renew(inner: &Inner) {
     let (member, lease) = (inner.member(), millis(writers.lease).to_string());
     let arguments = [member.as_bytes(), expiry.as_bytes(), lease.as_bytes()];
     let keys = [inner.names.writers.as_str()];
-    let renewal = inner.run_always::<i64>(&scripts::RENEW, &keys, &arguments);
+    let renewal = link::invoke::<i64>(connection, &scripts::RENEW, &keys, &arguments);
     match timeout(writers.lease, renewal).await {
         Ok(Ok(1)) => writers.state.lock().acknowledged = Some(sent),
         Ok(Ok(-1)) => inner.link.look_again.notify_one(),

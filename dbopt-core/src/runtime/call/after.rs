@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::cache::Cache;
 use crate::cache::store::Written;
+use crate::cache::{Acknowledged, Cache};
 use crate::position::Position;
 
 /// A COMMIT whose sender went away may still be carried out: so long afterwards its tags are invalidated once more.
@@ -43,10 +43,18 @@ impl After {
         self.written = Some(written);
     }
 
+    /// Everything that becomes untrue.
+    pub(super) fn all_tags(&self) -> Vec<String> {
+        let written = self.written.iter().flat_map(|written| written.tags());
+        let mut tags: Vec<String> = self.tags.iter().chain(written).cloned().collect();
+        tags.sort_unstable();
+        tags.dedup();
+        tags
+    }
+
     /// Watches over the commit that is about to be tried.
     pub(super) fn unsettled(&self, cache: &Arc<Cache>) -> Unsettled {
-        let written = self.written.iter().flat_map(|written| written.tags());
-        let tags: Vec<String> = self.tags.iter().chain(written).cloned().collect();
+        let tags = self.all_tags();
         Unsettled { cache: (!tags.is_empty()).then(|| cache.clone()), tags }
     }
 
@@ -54,24 +62,30 @@ impl After {
     ///
     /// # Cancel safety
     /// Dropped, it leaves what was not delivered to the cache's journal.
-    pub(super) async fn publish(&mut self, cache: &Cache, lower: Option<Position>, position: Option<Position>) {
+    pub(super) async fn publish(
+        &mut self,
+        cache: &Cache,
+        lower: Option<Position>,
+        position: Option<Position>,
+    ) -> Acknowledged {
         let mut tags = std::mem::take(&mut self.tags);
         let through = self.written.take();
         if let Some(written) = &through {
             // Its own invalidation does both; another one would take the new value for an old one.
             tags.retain(|tag| !written.tags().contains(tag));
         }
-        let others = async {
-            if !tags.is_empty() {
-                cache.invalidate(&tags, position).await;
-            }
-        };
+        let others =
+            async { if tags.is_empty() { Acknowledged::Everywhere } else { cache.invalidate(&tags, position).await } };
         let value = async {
-            if let Some(written) = through {
-                cache.write_through(written, lower.zip(position)).await;
+            match through {
+                Some(written) => cache.write_through(written, lower.zip(position)).await,
+                None => Acknowledged::Everywhere,
             }
         };
-        futures_util::future::join(others, value).await;
+        match futures_util::future::join(others, value).await {
+            (Acknowledged::Everywhere, Acknowledged::Everywhere) => Acknowledged::Everywhere,
+            _ => Acknowledged::Here,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Attempt, Call};
 use crate::backend::{Backend, Connection, Fault, FaultKind};
+use crate::cache::Acknowledged;
 use crate::error::{Error, Reason, Waiting};
 use crate::observe::Outcome;
 use crate::op::Intent;
@@ -127,6 +128,7 @@ impl<B: Backend> Call<'_, B> {
         let target = self.at.ok_or_else(|| self.nobody())?;
         self.after.add(lease.take_invalidations());
         let lower = self.position_inside(lease).await;
+        let note = self.note(lease, target).await?;
         // Whatever happens from here on: what may be committed is invalidated.
         let mut unsettled = self.after.unsettled(&self.runtime.cache);
         if self.op.in_transaction() {
@@ -162,8 +164,22 @@ impl<B: Backend> Call<'_, B> {
             }
         }
         unsettled.settled();
-        self.after.publish(&self.runtime.cache, lower, position).await;
+        let told = self.after.publish(&self.runtime.cache, lower, position).await;
+        if let (Some(note), Acknowledged::Everywhere) = (note, told) {
+            self.runtime.outbox.delivered(note);
+        }
         Ok(())
+    }
+
+    /// Notes what is invalidated in the transaction itself, where that is wanted.
+    async fn note(&self, lease: &mut Lease<B>, target: Target) -> Result<Option<i64>, Error> {
+        if !self.runtime.config.cache.outbox || self.after.is_empty() || !self.op.in_transaction() {
+            return Ok(None);
+        }
+        match timeout_at(self.deadline, lease.note_invalidations(&self.after.all_tags())).await {
+            Ok(noted) => noted.map_err(|fault| self.database_error("note what it invalidates", target, fault)),
+            Err(_) => Err(self.out_of_time(Waiting::TransactionEnd)),
+        }
     }
 
     /// Without a transaction, what a body did before it failed stands, and perhaps what it was doing.

@@ -1,0 +1,132 @@
+//! The cache's metrics.
+
+use std::fmt;
+
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::{MetricType, counter::ConstCounter};
+use prometheus_client::registry::Unit;
+
+use super::exposition::gauge;
+
+/// What the cache counted until the moment of the scrape.
+#[derive(Debug, Clone, Default)]
+pub struct CacheCounts {
+    /// Look-ups in memory by method: answered, and not.
+    pub memory: Vec<(&'static str, u64, u64)>,
+    /// Look-ups in Redis: answered, not, and failed.
+    pub redis: [u64; 3],
+    /// Whether Redis answers, where it is configured.
+    pub redis_up: Option<bool>,
+    /// Entries that left memory: expired, evicted, invalidated.
+    pub left: [u64; 3],
+    /// Entries in memory.
+    pub entries: usize,
+    /// What they weigh, where they were weighed.
+    pub bytes: usize,
+    /// Results loaded from the database, got from another caller's load, and served although they had expired.
+    pub loads: [u64; 3],
+    /// Results stored in Redis, and not stored because they were invalidated meanwhile.
+    pub stored: [u64; 2],
+    /// Invalidations, and those that Redis did not take at once.
+    pub invalidations: [u64; 2],
+    /// How long writes waited for their invalidations.
+    pub invalidation_seconds: f64,
+    /// Invalidations that wait to be delivered.
+    pub journal: usize,
+}
+
+impl CacheCounts {
+    pub(super) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        self.encode_lookups(encoder)?;
+        let [expired, evicted, invalidated] = self.left;
+        let left = [("expired", expired), ("evicted", evicted), ("invalidated", invalidated)];
+        counters(encoder, "dbopt_cache_left", "Entries that left memory, by reason", "reason", &left)?;
+        let [loaded, shared, stale] = self.loads;
+        let loads = [("database", loaded), ("another call", shared), ("expired entry", stale)];
+        counters(
+            encoder,
+            "dbopt_cache_misses_answered",
+            "Calls not answered from memory or Redis, by what answered",
+            "by",
+            &loads,
+        )?;
+        let [stored, fenced] = self.stored;
+        let fills = [("stored", stored), ("fenced", fenced)];
+        counters(
+            encoder,
+            "dbopt_cache_fills",
+            "Results on their way to Redis, by what became of them",
+            "outcome",
+            &fills,
+        )?;
+        let [all, missed] = self.invalidations;
+        let told = [("delivered", all.saturating_sub(missed)), ("journalled", missed)];
+        counters(
+            encoder,
+            "dbopt_cache_invalidations",
+            "Invalidations, by whether Redis took them at once",
+            "outcome",
+            &told,
+        )?;
+        let mut waited = encoder.encode_descriptor(
+            "dbopt_cache_invalidation",
+            "Time that writes waited for their invalidations",
+            Some(&Unit::Seconds),
+            MetricType::Counter,
+        )?;
+        ConstCounter::new(self.invalidation_seconds).encode(waited.encode_family(&NONE)?)?;
+        let plain: [(&str, &str, f64); 3] = [
+            ("dbopt_cache_entries", "Entries in memory", self.entries as f64),
+            ("dbopt_cache_weight", "What entries in memory weigh, in bytes of their encoded form", self.bytes as f64),
+            ("dbopt_cache_journal", "Invalidations that wait to be delivered to Redis", self.journal as f64),
+        ];
+        for (name, help, value) in plain {
+            gauge(encoder, name, help, None, std::iter::once((NONE, value)))?;
+        }
+        let up = self.redis_up.map(|up| (NONE, f64::from(u8::from(up))));
+        gauge(
+            encoder,
+            "dbopt_cache_redis_up",
+            "Whether Redis answers; absent where it is not configured",
+            None,
+            up.into_iter(),
+        )
+    }
+
+    fn encode_lookups(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut lookups = encoder.encode_descriptor(
+            "dbopt_cache_lookups",
+            "Look-ups in a layer of the cache; Redis' are not told apart by method",
+            None,
+            MetricType::Counter,
+        )?;
+        for (method, hits, misses) in &self.memory {
+            for (result, count) in [("hit", *hits), ("miss", *misses)] {
+                let labels = [("layer", "memory"), ("method", method), ("result", result)];
+                ConstCounter::new(count).encode(lookups.encode_family(&labels)?)?;
+            }
+        }
+        let [hits, misses, errors] = self.redis;
+        for (result, count) in [("hit", hits), ("miss", misses), ("error", errors)] {
+            let labels = [("layer", "redis"), ("method", ""), ("result", result)];
+            ConstCounter::new(count).encode(lookups.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+const NONE: [(&str, String); 0] = [];
+
+fn counters(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &'static str,
+    rows: &[(&'static str, u64)],
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (value, count) in rows {
+        ConstCounter::new(*count).encode(family.encode_family(&[(label, *value)])?)?;
+    }
+    Ok(())
+}
