@@ -121,7 +121,7 @@ async fn mistakes_are_told_without_secrets() {
         (&nowhere[..], &["stats"], "Redis at 127.0.0.1:1 does not answer"),
         (&[], &["--redis", "hunter2", "stats"], "write it as redis://"),
         (&[], &["invalidate"], "--tag <TAG>"),
-        (&[], &["invalidate", "--tag", "a", "--dry-run"], "cannot be used with '--tag"),
+        (&[], &["invalidate", "--tag", "a", "--dry-run"], "cannot be used with"),
         (&[], &["warm"], "<URL>"),
         (&[], &["warm", "https://example.invalid/"], "does not speak TLS"),
         (&[], &["warm", "--from", "/nowhere"], "cannot read /nowhere"),

@@ -27,7 +27,7 @@ struct Row {
 }
 
 /// Where the primary's log ends: whatever was committed before this was called lies before it. `None`, with a word on stderr, where
-/// no primary is configured or answers; instances then read from the primary until their replicas are sure to have caught up.
+/// no primary is configured or answers; then nobody can tell which replicas have caught up.
 pub(super) async fn position(config: &Config) -> Option<Position> {
     let database = &config.database;
     let urls = database.nodes.iter().map(|node| &node.url).chain([&database.url]).chain(&database.replicas);
@@ -44,7 +44,9 @@ pub(super) async fn position(config: &Config) -> Option<Position> {
     }
     if newest.is_none() {
         let why = if urls.is_empty() { "no database is configured".to_owned() } else { last };
-        eprintln!("the primary's position is not known ({why}): instances read from the primary for a while");
+        eprintln!(
+            "the primary's position is not known ({why}): a replica that lags may be read before it has the change"
+        );
     }
     newest
 }
