@@ -1,7 +1,9 @@
 //! `demo`: a cluster of real servers, the service on it, real traffic at the service, and what came of it.
 
+#[path = "demo/figures.rs"]
+mod figures;
+
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
@@ -9,17 +11,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
-use comfy_table::{CellAlignment, Table, presets};
 use dbopt_diesel::dev::Cluster;
 use dbopt_diesel::{Config, Conn};
 use diesel_async::AsyncConnection as _;
+use figures::{Figures, Metrics, figures};
 use flights::load::{self, JANUARY_NOW, Source};
 use flights::migrate::migrate;
 use flights::serve::{self, Listen};
-use flights::traffic::{Report, Traffic};
+use flights::traffic::Traffic;
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Url;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
@@ -103,10 +104,10 @@ async fn demo(cli: &Cli) -> anyhow::Result<ExitCode> {
     progress.finish_and_clear();
     steps.done(&format!("{} users acted for {} s", cli.users, cli.seconds));
 
-    let nodes = server.nodes().await?;
-    print!("{}", figures(&nodes, &report));
+    let metrics = server.metrics().await?;
+    print!("{}", figures(&metrics, &report));
     if let Some(file) = &cli.json {
-        let text = serde_json::to_string_pretty(&Figures::new(&nodes, &report))?;
+        let text = serde_json::to_string_pretty(&Figures::new(&metrics, &report))?;
         std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
     }
     if !cli.once {
@@ -134,7 +135,9 @@ impl Server {
         let (service, admin) = (address(8080)?, address(9090)?);
         let folder = tempfile::tempdir()?;
         let nodes = cluster.nodes().iter().map(|node| json!({ "name": node.name(), "url": node.url() }));
-        let config = toml::to_string(&json!({ "database": { "nodes": nodes.collect::<Vec<_>>() } }))?;
+        let redis = cluster.redis().map(|redis| redis.url()).unwrap_or_default();
+        let config = json!({ "database": { "nodes": nodes.collect::<Vec<_>>() }, "cache": { "redis": redis } });
+        let config = toml::to_string(&config)?;
         write_private(&folder.path().join("dbopt.toml"), &config)?;
 
         let mut command = Command::new(std::env::current_exe()?);
@@ -171,13 +174,9 @@ impl Server {
         bail!("the service was not ready after 30 s; its log says:\n{}", self.log())
     }
 
-    async fn nodes(&self) -> anyhow::Result<Vec<Node>> {
-        #[derive(Deserialize)]
-        struct Metrics {
-            nodes: Vec<Node>,
-        }
+    async fn metrics(&self) -> anyhow::Result<Metrics> {
         let metrics = reqwest::get(self.admin.join("metrics/json")?).await?.error_for_status()?;
-        Ok(metrics.json::<Metrics>().await?.nodes)
+        Ok(metrics.json().await?)
     }
 
     async fn ended(&mut self) -> String {
@@ -200,78 +199,6 @@ impl Server {
 async fn owner_gone() {
     let mut rest = Vec::new();
     let _ = tokio::io::stdin().read_to_end(&mut rest).await;
-}
-
-/// Calls per lane on one node, as the admin port tells them.
-#[derive(Deserialize)]
-struct Node {
-    name: String,
-    role: Option<String>,
-    calls: BTreeMap<String, u64>,
-}
-
-impl Node {
-    fn calls(&self, lane: &str) -> u64 {
-        self.calls.get(lane).copied().unwrap_or(0)
-    }
-}
-
-/// What `--json` writes.
-#[derive(Serialize)]
-struct Figures<'a> {
-    reads: BTreeMap<&'a str, u64>,
-    writes: BTreeMap<&'a str, u64>,
-    critical: BTreeMap<&'a str, u64>,
-    errors: u64,
-    stale_reads: u64,
-    read_p50_us: u64,
-    read_p99_us: u64,
-    write_p99_us: u64,
-}
-
-impl<'a> Figures<'a> {
-    fn new(nodes: &'a [Node], report: &Report) -> Self {
-        let lane = |lane| nodes.iter().map(|node| (node.name.as_str(), node.calls(lane))).collect();
-        Figures {
-            reads: lane("read"),
-            writes: lane("write"),
-            critical: lane("critical"),
-            errors: report.errors,
-            stale_reads: report.stale_reads,
-            read_p50_us: report.read_p50_us,
-            read_p99_us: report.read_p99_us,
-            write_p99_us: report.write_p99_us,
-        }
-    }
-}
-
-fn figures(nodes: &[Node], report: &Report) -> String {
-    let mut calls = table(["node", "role", "read", "write", "critical"]);
-    for node in nodes {
-        let role = node.role.as_deref().unwrap_or("unknown");
-        let lanes = ["read", "write", "critical"].map(|lane| node.calls(lane).to_string());
-        calls.add_row([&[node.name.clone(), role.to_owned()], &lanes[..]].concat());
-    }
-    let milliseconds = |micros: u64| format!("{:.1} ms", micros as f64 / 1000.0);
-    let mut users = table(["what the users saw", ""]);
-    users.add_row(["reads".to_owned(), report.reads.to_string()]);
-    users.add_row(["  half of them within".to_owned(), milliseconds(report.read_p50_us)]);
-    users.add_row(["  99 of 100 within".to_owned(), milliseconds(report.read_p99_us)]);
-    users.add_row(["delays and cancellations".to_owned(), report.writes.to_string()]);
-    users.add_row(["  99 of 100 within".to_owned(), milliseconds(report.write_p99_us)]);
-    users.add_row(["bookings".to_owned(), report.criticals.to_string()]);
-    users.add_row(["errors".to_owned(), report.errors.to_string()]);
-    users.add_row(["reads after own writes, stale".to_owned(), report.stale_reads.to_string()]);
-    let samples: String = report.error_samples.iter().map(|sample| format!("  {sample}\n")).collect();
-    format!("\nCalls per node and lane\n{calls}\n\n{users}\n{samples}")
-}
-
-fn table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header);
-    let numbers = table.column_iter_mut().skip(if N > 2 { 2 } else { 1 });
-    numbers.for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    table
 }
 
 fn where_to_look(cluster: &Cluster, server: &Server) -> String {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::models::{Flight, HOME};
 
 /// A search; everything is optional.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
     /// Leaving from (EWR, JFK, LGA).
@@ -38,7 +38,7 @@ impl Search {
 ///
 /// A page is found by its place, not by counting the rows before it: page 1,000 costs what page 1 costs, and a flight
 /// that appears or disappears between two pages neither repeats nor hides another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Cursor {
     /// Departure by the timetable.
     pub sched_dep: DateTime<Utc>,
@@ -93,7 +93,7 @@ impl Page {
 }
 
 /// What delays are grouped by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GroupBy {
     /// Per airline.

@@ -42,11 +42,14 @@ impl Flights {
 
 #[repository]
 impl Flights {
+    // ANCHOR: search
     /// Finds flights, in order of departure.
+    ///
+    /// A cancelled flight leaves what others have found at once; seats sold and minutes of delay may be 5 seconds old.
     ///
     /// # Errors
     /// [`AppError::Invalid`] for a date beyond the calendar.
-    #[read]
+    #[cached(tags = ["searches"], ttl = "5s")]
     pub async fn search(&self, conn: &mut Conn, search: &Search) -> Result<Page, AppError> {
         let mut query = flights::table.select(Flight::as_select()).into_boxed();
         if let Some(origin) = &search.origin {
@@ -72,13 +75,15 @@ impl Flights {
         let found = query.order((flights::sched_dep, flights::id)).limit(limit + 1).load(conn).await?;
         Ok(Page::new(found, limit))
     }
+    // ANCHOR_END: search
 
     // ANCHOR: board
-    /// The next departures and arrivals of an airport.
+    /// The next departures and arrivals of an airport. Delays and cancellations are on it at once, seats within 10 seconds.
     ///
     /// # Errors
     /// [`AppError::NotFound`] for an unknown airport.
     #[read(max_staleness = "2s")]
+    #[cached(tags = ["airport:{airport}"], ttl = "10s")]
     pub async fn board(&self, conn: &mut Conn, airport: &str, at: DateTime<Utc>) -> Result<Board, AppError> {
         let airport = airports::table
             .find(airport)
@@ -110,7 +115,7 @@ impl Flights {
     ///
     /// # Errors
     /// Only those of the database.
-    #[read]
+    #[cached(tags = ["flight:{id}"])]
     pub async fn find(&self, conn: &mut Conn, id: i64) -> Result<Option<FlightDetail>, AppError> {
         let measured =
             weather::origin.eq(flights::origin).and(weather::hour.eq(date_trunc("hour", flights::sched_dep)));
@@ -133,11 +138,25 @@ impl Flights {
     }
     // ANCHOR_END: find
 
-    /// How punctual the flights were, grouped.
+    // ANCHOR: status
+    /// The flight alone: what its passengers ask for again and again. Whoever changes it leaves the new value here.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`] for an unknown flight.
+    #[cached(tags = ["flight:{id}"])]
+    pub async fn status(&self, conn: &mut Conn, id: i64) -> Result<Flight, AppError> {
+        let flight = flights::table.find(id).select(Flight::as_select()).first(conn).await.optional()?;
+        flight.ok_or_else(|| AppError::not_found("flight", id))
+    }
+    // ANCHOR_END: status
+
+    /// How punctual the flights were, grouped: at most a minute old, and up to ten when the database cannot be read.
+    ///
+    /// Nothing invalidates it: it reads all flights, so any write would, and nobody waits for the last one to count.
     ///
     /// # Errors
     /// Only those of the database.
-    #[read]
+    #[cached(ttl = "1m", stale_if_error = "10m", refresh_ahead = 0.8)]
     pub async fn delay_statistics(&self, conn: &mut Conn, by: GroupBy) -> Result<Vec<DelayStatistics>, AppError> {
         // Each grouping is a type of its own, so the statement is written once here and compiled four times.
         macro_rules! grouped_by {
@@ -176,7 +195,7 @@ impl Flights {
         Ok(rows.into_iter().map(statistics).collect())
     }
 
-    /// Who is booked on a flight, by seat.
+    /// Who is booked on a flight, by seat. Not cached: whoever asks is about to act on it.
     ///
     /// # Errors
     /// [`AppError::NotFound`] for an unknown flight.
@@ -200,7 +219,7 @@ impl Flights {
     /// # Errors
     /// [`AppError::NotFound`], [`AppError::NotScheduled`] and [`AppError::SoldOut`].
     #[critical]
-    #[write]
+    #[write(invalidates = ["flight:{flight_id}"])]
     pub async fn book_seat(&self, conn: &mut Conn, flight_id: i64, passenger: &str) -> Result<Booking, AppError> {
         // The row lock makes buyers of one flight queue up: whoever counts seats has the only right to.
         let flight = lock_scheduled(conn, flight_id).await?;
@@ -230,7 +249,7 @@ impl Flights {
     ///
     /// # Errors
     /// [`AppError::NotFound`] for an unknown booking, [`AppError::NotScheduled`] once the flight has left.
-    #[write]
+    #[write(invalidates = ["flight:{ret.flight_id}"])]
     pub async fn cancel_booking(&self, conn: &mut Conn, id: i64) -> Result<Booking, AppError> {
         let unknown = || AppError::not_found("booking", id);
         let flight_id =
@@ -255,7 +274,7 @@ impl Flights {
     ///
     /// # Errors
     /// [`AppError::NotFound`] and [`AppError::NotScheduled`].
-    #[write]
+    #[write(invalidates = ["airport:{ret.origin}", "airport:{ret.dest}"], write_through = status(id))]
     pub async fn delay(&self, conn: &mut Conn, id: i64, minutes: i32) -> Result<Flight, AppError> {
         let flight = lock_scheduled(conn, id).await?;
         let delay = flight.dep_delay.unwrap_or(0).saturating_add(minutes);
@@ -272,7 +291,7 @@ impl Flights {
     ///
     /// # Errors
     /// [`AppError::NotFound`], and [`AppError::NotScheduled`] once it has left.
-    #[write]
+    #[write(invalidates = ["airport:{ret.origin}", "airport:{ret.dest}", "searches"], write_through = status(id))]
     pub async fn cancel(&self, conn: &mut Conn, id: i64) -> Result<Flight, AppError> {
         refuse_departed(&lock(conn, id).await?)?;
         let change = FlightChange { status: Some(Status::Cancelled), ..FlightChange::default() };

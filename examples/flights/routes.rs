@@ -21,6 +21,7 @@ pub fn router(flights: Flights) -> Router {
     Router::new()
         .route("/flights", get(search))
         .route("/flights/{id}", get(find))
+        .route("/flights/{id}/status", get(status))
         .route("/flights/{id}/bookings", get(bookings).post(book))
         .route("/flights/{id}/delay", post(delay))
         .route("/flights/{id}/cancel", post(cancel))
@@ -43,6 +44,10 @@ async fn search(State(flights): State<Flights>, Query(search): Query<Search>) ->
 async fn find(State(flights): State<Flights>, Path(id): Path<i64>) -> Answer<FlightDetail> {
     let flight = flights.find(id).await?;
     flight.map(Json).ok_or_else(|| AppError::not_found("flight", id))
+}
+
+async fn status(State(flights): State<Flights>, Path(id): Path<i64>) -> Answer<Flight> {
+    Ok(Json(flights.status(id).await?))
 }
 
 #[derive(Deserialize)]

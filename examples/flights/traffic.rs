@@ -202,8 +202,10 @@ impl User<'_> {
         let path = match self.random.u32(..100) {
             0..20 => format!("flights?origin={origin}&dest={dest}&date={date}"),
             20..40 => format!("flights?carrier={carrier}&date={date}&limit=20"),
-            40..70 => format!("airports/{origin}/board?at={}", sched_dep.format("%FT%TZ")),
-            70..97 => format!("flights/{id}"),
+            40..60 => format!("airports/{origin}/board?at={}", sched_dep.format("%FT%H:00:00Z")),
+            60..75 => format!("flights/{id}"),
+            75..90 => format!("flights/{id}/status"),
+            90..97 => format!("flights/{id}/bookings"),
             97 => "stats/delays?by=carrier".to_owned(),
             98 => "stats/delays?by=origin".to_owned(),
             _ => "stats/delays?by=hour".to_owned(),
@@ -232,7 +234,9 @@ impl User<'_> {
             self.own.swap_remove(chosen);
         }
 
-        let seen: Flight = self.read(&format!("flights/{id}"), Some(token)).await?;
+        // The one was written through the cache, the other invalidated in it.
+        let path = if self.random.bool() { format!("flights/{id}") } else { format!("flights/{id}/status") };
+        let seen: Flight = self.read(&path, Some(token)).await?;
         if seen != written {
             self.tally.stale_reads += 1;
             let state = |flight: &Flight| format!("{} +{}", flight.status.as_str(), flight.dep_delay.unwrap_or(0));

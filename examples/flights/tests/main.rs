@@ -100,6 +100,39 @@ async fn the_repository_reads_and_writes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_is_kept_and_what_was_written_replaces_it_on_all_instances() {
+    let database = Database::loaded("cached").await;
+    let (db, other) = (database.db().await, database.db().await);
+    for db in [&db, &other] {
+        until("Redis is connected", async || db.cache().status().redis == "up").await;
+    }
+    let (flights, elsewhere) = (Flights::new(db.clone()), Flights::new(other));
+    let date = "2013-01-20".parse().ok();
+    let id = flights.search(&Search { date, ..Search::default() }).await.unwrap().flights[0].id;
+    flights.find(id).await.unwrap();
+    elsewhere.find(id).await.unwrap();
+    let loads = db.cache().status().loads;
+    flights.find(id).await.unwrap();
+    assert_eq!(db.cache().status().loads, loads);
+
+    let delayed = flights.delay(id, 7).await.unwrap();
+    assert_eq!(flights.status(id).await.unwrap(), delayed);
+    assert_eq!(db.cache().status().loads, loads, "the write has left it there");
+    assert_eq!(flights.find(id).await.unwrap().unwrap().flight, delayed);
+    assert_eq!(db.cache().status().loads, loads + 1, "the write has made it stale");
+    until("the other instance hears of it", async || elsewhere.find(id).await.unwrap().unwrap().flight == delayed)
+        .await;
+}
+
+async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let give_up = tokio::time::Instant::now() + Duration::from_secs(10);
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < give_up, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_seat_is_sold_twice_and_none_is_lost() {
     let database = Database::loaded("bookings").await;
     let flights = Flights::new(database.db().await);

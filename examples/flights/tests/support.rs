@@ -47,7 +47,12 @@ impl Database {
     }
 
     pub(crate) fn config(&self) -> Config {
-        Config::for_urls(self.cluster.nodes().iter().map(|node| node.url_for(&self.name)))
+        let mut config = Config::for_urls(self.cluster.nodes().iter().map(|node| node.url_for(&self.name)));
+        config.cache.redis = self.cluster.redis().unwrap().url().as_str().into();
+        config.cache.namespace = self.name.clone();
+        // Tests are not optimised and run side by side: that makes no slow Redis.
+        config.cache.timeout = Duration::from_millis(250);
+        config
     }
 
     pub(crate) async fn db(&self) -> Db {
@@ -56,7 +61,7 @@ impl Database {
 }
 
 async fn cluster() -> &'static Cluster {
-    let start = async || Cluster::builder().replicas(1).redis(false).start().await.unwrap();
+    let start = async || Cluster::builder().replicas(1).start().await.unwrap();
     CLUSTER.get_or_init(start).await
 }
 

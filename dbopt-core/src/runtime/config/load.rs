@@ -212,7 +212,9 @@ mod tests {
                 Value::Array(_) => "postgres://a/x,postgres://b/x".to_owned(),
                 Value::Number(n) if n.is_f64() => "0.21".into(),
                 Value::Number(_) => "7".into(),
+                Value::Bool(default) => (!default).to_string(),
                 _ if key == "database.url" => "postgres://c/x".into(),
+                _ if key == "cache.policy" => "scan_resistant".into(),
                 _ => "9s".into(),
             };
             let name = variable(&key);

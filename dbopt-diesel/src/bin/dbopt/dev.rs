@@ -5,7 +5,6 @@ mod state;
 mod status;
 mod up;
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,10 +13,8 @@ use clap::{Args as ClapArgs, Subcommand};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
+use crate::{Outcome, term};
 use state::Folder;
-
-/// What a command returns: its exit code, or an error to print.
-type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 /// `systemctl status` uses the same number for "not running".
 const NOT_RUNNING: u8 = 3;
@@ -91,7 +88,7 @@ async fn down(folder: &Folder) -> Outcome {
         println!("no development cluster runs here");
         return Ok(ExitCode::SUCCESS);
     };
-    let spinner = show::spinner("stopping");
+    let spinner = term::spinner("stopping");
     // It holds the lock, so the number is its own.
     let pid = i32::try_from(owner).ok().and_then(Pid::from_raw).ok_or("the lock names no process")?;
     let data = folder.state().map(|state| state.dir);

@@ -1,10 +1,16 @@
 //! `dbopt`: the operator's and developer's command. Each command is a module of its own; this file only dispatches.
 
+mod cache;
 mod dev;
+mod term;
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+/// What a command returns: its exit code, or an error to print.
+type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 #[derive(Parser)]
 #[command(name = "dbopt", version, about = "Runs, watches and operates PostgreSQL clusters for dbopt applications")]
@@ -17,12 +23,15 @@ struct Cli {
 enum Command {
     /// A cluster on this machine to develop and test against: primary, replicas and Redis in about a second
     Dev(dev::Args),
+    /// What applications keep in Redis: look, invalidate, clear, warm
+    Cache(cache::Args),
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Dev(args) => dev::run(args).await,
+        Command::Cache(args) => cache::run(args).await,
     };
     result.unwrap_or_else(|error| {
         eprintln!("dbopt: {error}");

@@ -1,30 +1,14 @@
-//! What the terminal shows: a spinner and colours on a terminal that wants them, plain text elsewhere.
+//! What the terminal shows of a cluster.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal;
 use std::time::Duration;
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
-use indicatif::{ProgressBar, ProgressStyle};
+use comfy_table::{Attribute, Cell, CellAlignment, Color};
 use owo_colors::OwoColorize;
 
 use super::state::State;
 use super::status::{NodeReport, RedisReport, Report};
-
-/// Shown on stderr while something takes its time; nothing where that is no terminal.
-pub(super) fn spinner(message: &str) -> ProgressBar {
-    let spinner = ProgressBar::new_spinner().with_message(message.to_owned());
-    let template = if wants_colour(&std::io::stderr()) {
-        "{spinner:.cyan} {msg} {elapsed:.dim}"
-    } else {
-        "{spinner} {msg} {elapsed}"
-    };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        spinner.set_style(style);
-    }
-    spinner.enable_steady_tick(Duration::from_millis(80));
-    spinner
-}
+use crate::term::{self, wants_colour};
 
 /// After a start: the servers, and what to paste.
 pub(super) fn started(state: &State, report: &Report) -> String {
@@ -45,21 +29,13 @@ pub(super) fn environment(state: &State) -> String {
         }
     }
     if let Some(redis) = &state.redis {
-        let _ = writeln!(text, "export DBOPT_REDIS_URL={}", redis.url);
+        let _ = writeln!(text, "export DBOPT_CACHE_REDIS={}", redis.url);
     }
     text
 }
 
 pub(super) fn table(report: &Report) -> String {
-    let mut table = Table::new();
-    let terminal = std::io::stdout().is_terminal();
-    table.load_style(if terminal { presets::UTF8_FULL_CONDENSED } else { presets::NOTHING });
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    if wants_colour(&std::io::stdout()) {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
+    let mut table = term::table();
     let columns = ["node", "role", "follows", "state", "timeline", "lsn", "lag", "port", "url"];
     table.set_header(columns.map(|column| Cell::new(column).add_attribute(Attribute::Bold)));
     for node in &report.nodes {
@@ -68,8 +44,7 @@ pub(super) fn table(report: &Report) -> String {
     if let Some(redis) = &report.redis {
         table.add_row(redis_row(redis));
     }
-    // A table for a pipe needs no padding at the ends of its lines.
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    term::lines(&table)
 }
 
 fn node_row(node: &NodeReport) -> Vec<Cell> {
@@ -112,10 +87,4 @@ fn state(text: &str, healthy: bool) -> Cell {
 
 fn dash(text: Option<String>) -> Cell {
     Cell::new(text.as_deref().unwrap_or("-"))
-}
-
-/// <https://no-color.org>, and no colours into pipes and files.
-fn wants_colour(stream: &impl IsTerminal) -> bool {
-    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    stream.is_terminal() && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::state::{Folder, State};
-use super::{Outcome, show, status};
+use super::{show, status};
+use crate::{Outcome, term};
 
 #[derive(Args)]
 pub(super) struct UpArgs {
@@ -67,7 +68,7 @@ fn already_running(owner: u32) -> String {
 
 /// In the foreground.
 async fn stay(args: UpArgs, folder: &Folder) -> Outcome {
-    let spinner = show::spinner("looking for PostgreSQL");
+    let spinner = term::spinner("looking for PostgreSQL");
     let progress = spinner.clone();
     let owned = start(args, folder, move |step| progress.set_message(step)).await;
     spinner.finish_and_clear();
@@ -75,7 +76,7 @@ async fn stay(args: UpArgs, folder: &Folder) -> Outcome {
     println!("{}", show::started(&owned.state, &status::look(&owned.state).await));
     println!("Ctrl-C stops it.");
     owned.ended.await;
-    let spinner = show::spinner("stopping");
+    let spinner = term::spinner("stopping");
     owned.cluster.stop().await?;
     folder.forget();
     spinner.finish_and_clear();
@@ -113,7 +114,7 @@ async fn own(args: UpArgs, folder: &Folder) -> ExitCode {
 
 /// Starts an owner and waits for its word.
 async fn detach(folder: &Folder) -> Outcome {
-    let spinner = show::spinner("looking for PostgreSQL");
+    let spinner = term::spinner("looking for PostgreSQL");
     let mut owner = Command::new(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
         .arg("--owner")
