@@ -178,13 +178,7 @@ impl Doing {
 }
 
 /// One phase.
-async fn pass(
-    world: &World,
-    doing: Doing,
-    rng: &mut Rng,
-    length: Duration,
-    bar: &ProgressBar,
-) -> Result<Phase> {
+async fn pass(world: &World, doing: Doing, rng: &mut Rng, length: Duration, bar: &ProgressBar) -> Result<Phase> {
     let (name, before, start) = (doing.name(), world.figures(), history::now());
     let happening = async {
         match doing {

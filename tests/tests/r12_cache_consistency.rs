@@ -37,7 +37,8 @@ async fn r12_2_a_tag_reaches_the_results_that_have_it_and_no_others() {
     let shelf = shelf(cached_config(&cluster)).await;
     shelf.set(1, 10).await.unwrap();
     shelf.set(2, 20).await.unwrap();
-    (value(&shelf, 1).await, value(&shelf, 2).await);
+    value(&shelf, 1).await;
+    value(&shelf, 2).await;
     shelf.count().await.unwrap();
     until_stored(&shelf, 3).await;
     assert_eq!(shelf.loads(), 3);
@@ -58,7 +59,8 @@ async fn r12_3_an_invalidation_that_fails_is_logged_kept_and_delivered_and_its_r
     let cluster = cluster_with_redis(1).await;
     let (one, other) = (shelf(cached_config(&cluster)).await, shelf(cached_config(&cluster)).await);
     one.set(1, 10).await.unwrap();
-    (value(&one, 1).await, value(&other, 1).await);
+    value(&one, 1).await;
+    value(&other, 1).await;
     until_stored(&one, 1).await;
     cluster.redis().unwrap().freeze().await.unwrap();
     let began = Instant::now();
@@ -101,7 +103,8 @@ async fn r12_4_of_two_writes_the_older_value_never_stays() {
     let (one, other) = (shelf(cached_config(&cluster)).await, shelf(cached_config(&cluster)).await);
     for round in 0..200 {
         let (a, b) = tokio::join!(one.store(1, 2 * round), other.store(1, 2 * round + 1));
-        (a.unwrap(), b.unwrap());
+        a.unwrap();
+        b.unwrap();
         let truth: i64 =
             cluster.primary().query_text("SELECT value::text FROM things").await.unwrap().unwrap().parse().unwrap();
         for shelf in [&one, &other] {

@@ -214,19 +214,20 @@ impl Config {
         if self.redis.is_empty() {
             return None;
         }
-        let mut config = l2::Config::default();
-        config.url = self.redis.expose().to_owned();
-        config.namespace = self.namespace.clone();
-        config.ttl = self.ttl;
-        config.timeout = self.timeout;
-        config.write_timeout = self.write_timeout;
-        config.max_value_bytes = self.max_value_bytes;
-        config.compress_above = (self.compress_above > 0).then_some(self.compress_above);
-        config.lease = self.fill_lease;
-        config.strong = self.vouch;
-        config.writer_lease = self.vouch_lease;
-        config.forget_after = self.vouch_memory;
-        config.settle = self.vouch_settle;
-        Some(config)
+        Some(l2::Config {
+            url: self.redis.expose().to_owned(),
+            namespace: self.namespace.clone(),
+            ttl: self.ttl,
+            timeout: self.timeout,
+            write_timeout: self.write_timeout,
+            max_value_bytes: self.max_value_bytes,
+            compress_above: (self.compress_above > 0).then_some(self.compress_above),
+            lease: self.fill_lease,
+            strong: self.vouch,
+            writer_lease: self.vouch_lease,
+            forget_after: self.vouch_memory,
+            settle: self.vouch_settle,
+            ..l2::Config::default()
+        })
     }
 }

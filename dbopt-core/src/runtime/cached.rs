@@ -131,6 +131,7 @@ pub struct CachedCall<'a, B: Backend, T, E, C> {
 
 /// What a cached call does next.
 #[must_use]
+#[allow(clippy::large_enum_variant, reason = "it lives in the box of a miss already")]
 pub enum Next<'a, B: Backend, R> {
     /// Return this.
     Return(R),
