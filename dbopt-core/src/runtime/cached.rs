@@ -26,7 +26,8 @@ pub struct CachedMethod<R, C> {
     types: PhantomData<fn() -> (R, C)>,
 }
 
-impl<R, C> CachedMethod<R, C> {
+// Bounds on the constructor, so that a type that cannot be kept is a mistake where the method names it.
+impl<T: Clone + Send + Sync + 'static, E, C: Codec<T>> CachedMethod<Result<T, E>, C> {
     /// The method that `method` describes.
     pub const fn new(method: &'static Cached) -> Self {
         CachedMethod { method, types: PhantomData }
