@@ -136,7 +136,11 @@ mod tests {
         let write = record(1, 7, Method::Write, (0, 10), 5);
         assert_eq!(rules(&[record(2, 7, Method::Cached, (11, 12), 4), write]), [Rule::OwnWrites]);
         assert_eq!(rules(&[record(2, 8, Method::Cached, (11, 12), 4), write]), []);
-        assert_eq!(rules(&[record(2, 7, Method::Cached, (9, 12), 4), write]), [], "it began before the acknowledgement");
+        assert_eq!(
+            rules(&[record(2, 7, Method::Cached, (9, 12), 4), write]),
+            [],
+            "it began before the acknowledgement"
+        );
         assert_eq!(rules(&[record(2, 7, Method::Cached, (11, 12), 6), write]), []);
         assert_eq!(rules(&[record(2, 7, Method::Cached, (11, 12), -1), write]), [], "an error is no answer");
     }

@@ -178,18 +178,15 @@ impl Doing {
 }
 
 /// One phase.
-async fn pass(
-    world: &World,
-    doing: Doing,
-    rng: &mut Rng,
-    length: Duration,
-    bar: &ProgressBar,
-) -> Result<Phase> {
+async fn pass(world: &World, doing: Doing, rng: &mut Rng, length: Duration, bar: &ProgressBar) -> Result<Phase> {
     let (name, before, start) = (doing.name(), world.figures(), history::now());
     let happening = async {
         match doing {
             Doing::Fault(fault) => inflict(world, fault, rng, length).await,
-            Doing::Settling | Doing::Calm | Doing::After => Ok(sleep(length).await),
+            Doing::Settling | Doing::Calm | Doing::After => {
+                sleep(length).await;
+                Ok(())
+            }
         }
     };
     let mut ticks = interval(Duration::from_millis(200));

@@ -97,9 +97,7 @@ impl Registers {
             Method::Write => self.write(id).await,
             Method::WriteThrough => self.write_through(id).await,
             Method::WriteThroughStrong => self.write_through_strong(id).await,
-            Method::Transaction => {
-                self.db.transaction(async |tx| QueryResult::Ok(self.write_in(tx, id).await?)).await
-            }
+            Method::Transaction => self.db.transaction(async |tx| QueryResult::Ok(self.write_in(tx, id).await?)).await,
             Method::RolledBack => {
                 let body = async |tx: &mut Conn| {
                     self.write_through_in(tx, id).await?;

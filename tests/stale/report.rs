@@ -114,7 +114,10 @@ impl Report {
 
     /// Whether nothing was stale, and that means something.
     pub(crate) fn passed(&self) -> bool {
-        self.total() == 0 && self.stuck == 0 && self.calm_hits >= LEAST_HITS && self.calm_strong_hits >= LEAST_HITS / 2.0
+        self.total() == 0
+            && self.stuck == 0
+            && self.calm_hits >= LEAST_HITS
+            && self.calm_strong_hits >= LEAST_HITS / 2.0
     }
 
     fn total(&self) -> u64 {
@@ -130,8 +133,9 @@ impl Row {
         let strong = Method::Strong as usize;
         self.l1 = share(l1_hits, sum(reads));
         self.l2 = share(l2_hits, sum(reads));
-        self.hits = 1.0 - share(sum(bodies), sum(reads));
-        self.strong_hits = 1.0 - share(bodies[strong], reads[strong]);
+        // A body is counted before its read is.
+        self.hits = 1.0 - share(sum(bodies), sum(reads)).min(1.0);
+        self.strong_hits = 1.0 - share(bodies[strong], reads[strong]).min(1.0);
         self.missed_invalidations = missed;
     }
 }
@@ -167,7 +171,17 @@ impl fmt::Display for Report {
         let percent = |share: f64| format!("{:.0} %", 100.0 * share);
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-        table.set_header(["while", "operations", "failed", "memory", "Redis", "no database", "strong", "missed", "stale"]);
+        table.set_header([
+            "while",
+            "operations",
+            "failed",
+            "memory",
+            "Redis",
+            "no database",
+            "strong",
+            "missed",
+            "stale",
+        ]);
         for row in &self.phases {
             table.add_row([
                 row.name.clone(),

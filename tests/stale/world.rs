@@ -71,15 +71,8 @@ impl World {
             seats.push(Seat { proxy, child: Default::default(), orders: Mutex::default(), figures: Mutex::default() });
         }
         let (moves, messages) = mpsc::unbounded_channel();
-        let world = World {
-            cluster,
-            seats,
-            disk: Default::default(),
-            plan,
-            histories,
-            processes: AtomicU32::new(0),
-            moves,
-        };
+        let world =
+            World { cluster, seats, disk: Default::default(), plan, histories, processes: AtomicU32::new(0), moves };
         let world = Arc::new(world);
         tokio::spawn(pass_on(Arc::downgrade(&world), messages));
         for seat in 0..world.seats.len() {
