@@ -183,7 +183,10 @@ async fn pass(world: &World, doing: Doing, rng: &mut Rng, length: Duration, bar:
     let happening = async {
         match doing {
             Doing::Fault(fault) => inflict(world, fault, rng, length).await,
-            Doing::Settling | Doing::Calm | Doing::After => Ok(sleep(length).await),
+            Doing::Settling | Doing::Calm | Doing::After => {
+                sleep(length).await;
+                Ok(())
+            }
         }
     };
     let mut ticks = interval(Duration::from_millis(200));

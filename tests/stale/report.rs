@@ -133,8 +133,9 @@ impl Row {
         let strong = Method::Strong as usize;
         self.l1 = share(l1_hits, sum(reads));
         self.l2 = share(l2_hits, sum(reads));
-        self.hits = 1.0 - share(sum(bodies), sum(reads));
-        self.strong_hits = 1.0 - share(bodies[strong], reads[strong]);
+        // A body is counted before its read is.
+        self.hits = 1.0 - share(sum(bodies), sum(reads)).min(1.0);
+        self.strong_hits = 1.0 - share(bodies[strong], reads[strong]).min(1.0);
         self.missed_invalidations = missed;
     }
 }

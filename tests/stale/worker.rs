@@ -81,7 +81,7 @@ pub(crate) struct Figures {
 
 enum Store {
     Dbopt(Registers),
-    Plain(Plain),
+    Plain(Box<Plain>),
 }
 
 #[derive(Clone)]
@@ -147,7 +147,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
 
 async fn connect(setup: &Setup) -> Result<Store, Failure> {
     if setup.baseline {
-        return Ok(Store::Plain(Plain::connect(&setup.nodes, &setup.redis).await?));
+        return Ok(Store::Plain(Box::new(Plain::connect(&setup.nodes, &setup.redis).await?)));
     }
     let mut text = format!("[cache]\nredis = {:?}\n{TIMEOUTS}", setup.redis);
     text.push_str(&format!("vouch_settle = \"{0}ms\"\nvouch_memory = \"{0}ms\"\n", setup.settle));
