@@ -283,9 +283,10 @@ impl User<'_> {
         Ok(response)
     }
 
+    /// Mostly one that everybody looks at, as people do.
     fn any_flight(&mut self) -> Flight {
-        let chosen = self.random.usize(..self.own.len() + self.popular.len());
-        self.own.iter().chain(self.popular).nth(chosen).unwrap_or(&self.own[0]).clone()
+        let from = if self.random.u32(..4) == 0 { &self.own } else { self.popular };
+        self.random.choice(from).unwrap_or(&self.own[0]).clone()
     }
 }
 
