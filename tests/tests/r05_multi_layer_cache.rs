@@ -8,6 +8,7 @@ use dbopt_tests::shelf::{Item, until_stored};
 use dbopt_tests::{cached_config, calls, cluster, cluster_with_redis, config, connect, shelf, until};
 use futures_util::future::join_all;
 use futures_util::stream;
+use tokio::time::Instant;
 
 async fn redis(cluster: &dbopt_diesel::dev::Cluster) -> redis::aio::MultiplexedConnection {
     let client = redis::Client::open(cluster.redis().unwrap().url()).unwrap();
@@ -264,4 +265,22 @@ async fn r05_5_warming_on_a_schedule_keeps_results_there() {
     let loads = shelf.loads();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(shelf.loads(), loads, "until the instance is shut down");
+}
+
+#[tokio::test]
+async fn a_caller_who_goes_away_while_it_loads_keeps_nobody_waiting() {
+    let cluster = cluster_with_redis(1).await;
+    let (one, other) = (shelf(cached_config(&cluster)).await, shelf(cached_config(&cluster)).await);
+    one.set(1, 10).await.unwrap();
+    let leaving = tokio::spawn({
+        let one = one.clone();
+        async move { one.slow(1, 0.2).await }
+    });
+    until("it loads", Duration::from_secs(5), async || one.loads() == 1).await;
+    leaving.abort();
+    let began = Instant::now();
+    let (here, there) = tokio::join!(one.slow(1, 0.2), other.slow(1, 0.2));
+    assert_eq!((here.unwrap().value, there.unwrap().value), (10, 10));
+    // Well below the three seconds that a lease lasts.
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }

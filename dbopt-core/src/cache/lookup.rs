@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
@@ -64,7 +65,7 @@ pub enum Step<T> {
 pub struct Load {
     ticket: Option<Ticket>,
     snapshot: Snapshot,
-    remote: Option<l2::Ticket>,
+    remote: Option<Held>,
     required: Option<Position>,
     primary: bool,
     /// Held while Redis is lost.
@@ -80,6 +81,32 @@ impl Load {
     /// Whether only the primary is sure to have it.
     pub fn needs_primary(&self) -> bool {
         self.primary
+    }
+}
+
+/// The right to store a result in Redis. Given back when it is dropped unused, so that nobody waits for a caller who went away.
+struct Held {
+    l2: l2::Layer,
+    name: l2::Key,
+    ticket: Option<l2::Ticket>,
+}
+
+impl Held {
+    fn new(l2: &l2::Layer, name: &l2::Key, ticket: l2::Ticket) -> Self {
+        Held { l2: l2.clone(), name: name.clone(), ticket: Some(ticket) }
+    }
+
+    fn generations(&self) -> Option<Generations> {
+        self.ticket.as_ref().map(|ticket| ticket.generations().clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let (Some(ticket), Ok(runtime)) = (self.ticket.take(), Handle::try_current()) {
+            let (l2, name) = (self.l2.clone(), self.name.clone());
+            runtime.spawn(async move { l2.abandon(&name, &ticket).await });
+        }
     }
 }
 
@@ -245,7 +272,7 @@ where
                 }
                 Ok(Asked::Begun { fill, vouched }) => {
                     required = later(required, fill.required);
-                    load.remote = Some(fill.ticket);
+                    load.remote = Some(Held::new(l2, &self.name, fill.ticket));
                     load.primary = self.method.strong && !vouched;
                 }
                 // Without Redis nobody here knows what other instances have written.
@@ -330,18 +357,18 @@ where
     /// Keeps what was read, and gives it to those who wait. `position` is what the node showed that it was read from.
     pub fn keep(&self, load: Load, value: &T, position: Option<Position>, is_none: bool) {
         let Load { ticket, snapshot, remote, .. } = load;
-        let generations = remote.as_ref().map(|remote| remote.generations().clone());
+        let generations = remote.as_ref().and_then(Held::generations);
         if is_none && self.method.without_none {
-            self.give_up(remote);
+            drop(remote);
         } else {
             let mut weight = 0;
-            if let (Some(l2), Some(remote)) = (&self.cache.l2, remote)
+            if let Some(remote) = remote
                 && self.method.in_redis()
                 && let Some(payload) = C::encode(value)
             {
                 weight = payload.len();
                 let ttl = if is_none { self.ttl().min(self.cache.config.none_ttl) } else { self.ttl() };
-                self.send(l2, remote, payload, position, ttl);
+                self.send(remote, payload, position, ttl);
             }
             if self.method.in_memory() {
                 let mut fill = self.fill(value.clone(), snapshot.clone(), position, generations.as_ref());
@@ -359,7 +386,7 @@ where
     /// Tells those who wait that it failed.
     pub fn fail(&self, load: Load, told: Shared) {
         let Load { ticket, remote, .. } = load;
-        self.give_up(remote);
+        drop(remote);
         if let Some(ticket) = ticket {
             ticket.fail(told);
         }
@@ -397,21 +424,13 @@ where
         entry.value::<T>().cloned()
     }
 
-    fn give_up(&self, remote: Option<l2::Ticket>) {
-        if let (Some(l2), Some(remote)) = (self.cache.l2.clone(), remote) {
-            let name = self.name.clone();
-            tokio::spawn(async move { l2.abandon(&name, &remote).await });
-        }
-    }
-
     /// Stores in the background: the caller has its answer.
-    fn send(&self, l2: &l2::Layer, remote: l2::Ticket, payload: Vec<u8>, position: Option<Position>, ttl: Duration) {
-        let Ok(room) = self.cache.stores.clone().try_acquire_owned() else {
-            return self.give_up(Some(remote));
-        };
-        let (l2, name, tags) = (l2.clone(), self.name.clone(), self.tags.clone());
+    fn send(&self, mut remote: Held, payload: Vec<u8>, position: Option<Position>, ttl: Duration) {
+        let Ok(room) = self.cache.stores.clone().try_acquire_owned() else { return };
+        let Some(ticket) = remote.ticket.take() else { return };
+        let (l2, name, tags) = (remote.l2.clone(), self.name.clone(), self.tags.clone());
         let store = async move {
-            let stored = l2.store(&name, &tags, &remote, C::shape(), &payload, position, ttl).await;
+            let stored = l2.store(&name, &tags, &ticket, C::shape(), &payload, position, ttl).await;
             if let Err(error) = stored {
                 tracing::debug!(%error, "a result was not stored in Redis");
             }
@@ -497,7 +516,7 @@ where
         // With Redis, another instance's write counts too.
         let remote = match (&self.lookup.cache.l2, remote) {
             (None, _) => None,
-            (Some(_), Some(done)) if done.alone => Some(done.ticket),
+            (Some(l2), Some(done)) if done.alone => Some(Held::new(l2, &self.lookup.name, done.ticket)),
             (Some(_), _) => return,
         };
         let load = Load { snapshot, remote, ..Load::default() };

@@ -338,7 +338,11 @@ impl Cache {
                     self.read_primary_for_a_while();
                 }
             }
-            l2::Event::Pattern(_) | l2::Event::Cleared => self.fences.invalidate_all(None),
+            l2::Event::Pattern(_) | l2::Event::Cleared => {
+                self.fences.invalidate_all(None);
+                // What it was done for may not be on every replica yet.
+                self.read_primary_for_a_while();
+            }
             l2::Event::Down => {
                 self.hears.store(false, Ordering::Release);
                 self.fences.invalidate_all(None);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::clock::millis;
 use super::envelope::{self, Header};
@@ -34,7 +34,7 @@ impl Layer {
     /// Any but [`Error::Config`]; the caller reads the database and stores nothing.
     ///
     /// # Cancel safety
-    /// When dropped, a lease may stay taken until it expires.
+    /// When dropped, a lease that was taken is given back in the background.
     pub async fn begin(
         &self,
         key: &Key,
@@ -58,7 +58,11 @@ impl Layer {
         keys.extend([inner.names.epoch.as_str(), lease_name.as_str()]);
         keys.extend(generations.iter().map(String::as_str));
         let arguments = [&needed, &given, &token, &lease_ms, reliable, epoch, evicted, &position].map(str::as_bytes);
+        // Whoever does not hear the answer may hold the lease all the same, and everybody would wait for nobody.
+        let mut unheard = Unheard { layer: lease.then(|| self.clone()), key, token: &token };
         let reply: Vec<String> = inner.run(&scripts::BEGIN, &keys, &arguments, inner.config.timeout).await?;
+        unheard.layer = None;
+        drop(unheard);
         match reply.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["position", epoch, evicted] => {
                 Ok(Begun::NeedsPosition(Proof { epoch: epoch.to_owned(), evicted: evicted.to_owned() }))
@@ -183,6 +187,26 @@ impl Layer {
             }
             pause = (pause * 2).min(LAST_PAUSE);
         }
+    }
+}
+
+/// A lease that was asked for and may have been taken; given back when it is dropped.
+struct Unheard<'a> {
+    layer: Option<Layer>,
+    key: &'a Key,
+    token: &'a str,
+}
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        let (Some(layer), Ok(runtime)) = (self.layer.take(), tokio::runtime::Handle::try_current()) else { return };
+        let (name, token) = (layer.inner.names.lease(self.key), self.token.to_owned());
+        // On the same connection: Redis sees it after the question.
+        runtime.spawn(async move {
+            let (keys, arguments) = ([name.as_str()], [token.as_bytes()]);
+            let release = layer.inner.run_always::<i64>(&scripts::RELEASE, &keys, &arguments);
+            let _ = timeout(layer.inner.config.lease, release).await;
+        });
     }
 }
 
