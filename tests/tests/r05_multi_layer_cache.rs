@@ -105,7 +105,7 @@ async fn r05_3_a_result_that_is_cached_needs_no_database() {
     assert_eq!(other.find(1).await.unwrap(), item, "from memory, where it came from Redis");
     assert_eq!(calls(&other.db, "read").values().sum::<u64>(), 0);
     let status = other.db.cache().status();
-    assert_eq!((status.l1_hits, status.l2_hits), (1, 1));
+    assert_eq!((status.l1_hits, status.l1_misses, status.l2_hits), (1, 1, 1));
     assert!(one.find(2).await.is_err(), "what is not cached does need one");
 }
 
