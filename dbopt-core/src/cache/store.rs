@@ -183,10 +183,8 @@ impl Cache {
     /// # Cancel safety
     /// Dropping it leaves the rest to the journal.
     pub async fn invalidate(&self, tags: &[String], position: Option<Position>) -> Acknowledged {
+        self.placed(position);
         self.fences.invalidate(tags, position);
-        if position.is_none() {
-            self.read_primary_for_a_while();
-        }
         self.deliver(tags, position, None).await.0
     }
 
@@ -242,6 +240,7 @@ impl Cache {
     /// # Errors
     /// Why Redis could not be asked; this instance's memory is empty in any case.
     pub async fn clear(&self, position: Option<Position>) -> Result<(), l2::Missed> {
+        self.placed(position);
         self.fences.invalidate_all(position);
         self.l1.clear();
         match &self.l2 {
@@ -252,6 +251,7 @@ impl Cache {
 
     fn forget_matching(&self, pattern: &Pattern, position: Option<Position>) -> u64 {
         let matching = self.count_matching(pattern);
+        self.placed(position);
         // Loads under way may match too, and nobody knows yet: none of them is kept.
         self.fences.invalidate_all(position);
         matching
@@ -319,6 +319,13 @@ impl Cache {
         }
     }
 
+    /// Where nobody knows what a load must have seen, it reads the primary.
+    fn placed(&self, position: Option<Position>) {
+        if position.is_none() {
+            self.read_primary_for_a_while();
+        }
+    }
+
     pub(super) fn read_primary_for_a_while(&self) {
         let until = self.born.elapsed() + self.max_lag;
         self.primary_until.fetch_max(until.as_millis() as u64, Ordering::AcqRel);
@@ -333,10 +340,8 @@ impl Cache {
     fn told(&self, event: l2::Event) {
         match event {
             l2::Event::Invalidated { tags, position } => {
+                self.placed(position);
                 self.fences.invalidate(&tags, position);
-                if position.is_none() {
-                    self.read_primary_for_a_while();
-                }
             }
             l2::Event::Pattern(_) | l2::Event::Cleared => {
                 self.fences.invalidate_all(None);
