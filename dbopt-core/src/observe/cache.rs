@@ -3,10 +3,8 @@
 use std::fmt;
 
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::{MetricType, counter::ConstCounter};
+use prometheus_client::metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge};
 use prometheus_client::registry::Unit;
-
-use super::exposition::gauge;
 
 /// What the cache counted until the moment of the scrape.
 #[derive(Debug, Clone, Default)]
@@ -68,29 +66,28 @@ impl CacheCounts {
             "outcome",
             &told,
         )?;
-        let mut waited = encoder.encode_descriptor(
+        let waited = encoder.encode_descriptor(
             "dbopt_cache_invalidation",
             "Time that writes waited for their invalidations",
             Some(&Unit::Seconds),
             MetricType::Counter,
         )?;
-        ConstCounter::new(self.invalidation_seconds).encode(waited.encode_family(&NONE)?)?;
+        ConstCounter::new(self.invalidation_seconds).encode(waited)?;
         let plain: [(&str, &str, f64); 3] = [
             ("dbopt_cache_entries", "Entries in memory", self.entries as f64),
             ("dbopt_cache_weight", "What entries in memory weigh, in bytes of their encoded form", self.bytes as f64),
             ("dbopt_cache_journal", "Invalidations that wait to be delivered to Redis", self.journal as f64),
         ];
         for (name, help, value) in plain {
-            gauge(encoder, name, help, None, std::iter::once((NONE, value)))?;
+            number(encoder, name, help, value)?;
         }
-        let up = self.redis_up.map(|up| (NONE, f64::from(u8::from(up))));
-        gauge(
-            encoder,
-            "dbopt_cache_redis_up",
-            "Whether Redis answers; absent where it is not configured",
-            None,
-            up.into_iter(),
-        )
+        match self.redis_up {
+            Some(up) => {
+                let help = "Whether Redis answers; absent where it is not configured";
+                number(encoder, "dbopt_cache_redis_up", help, f64::from(u8::from(up)))
+            }
+            None => Ok(()),
+        }
     }
 
     fn encode_lookups(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -115,7 +112,10 @@ impl CacheCounts {
     }
 }
 
-const NONE: [(&str, String); 0] = [];
+/// A gauge without labels.
+fn number(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> fmt::Result {
+    ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+}
 
 fn counters(
     encoder: &mut DescriptorEncoder<'_>,

@@ -180,7 +180,7 @@ impl Scrape {
     }
 }
 
-pub(super) fn gauge<const N: usize>(
+fn gauge<const N: usize>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
