@@ -13,7 +13,7 @@ use crate::cache::lookup::{Load, Lookup, Needs, NewValue, Step};
 use crate::cache::{Cached, Codec};
 use crate::context::{self, Context};
 use crate::error::{Error, Waiting};
-use crate::key::with_key;
+use crate::key::{Key, KeyRef, with_key};
 use crate::op::{Intent, Op};
 use crate::position::Position;
 
@@ -140,6 +140,13 @@ pub enum Next<'a, B: Backend, R> {
     Load(Call<'a, B>),
 }
 
+/// A key for one who goes on without the answer.
+#[cold]
+#[inline(never)]
+fn owned(key: KeyRef<'_>) -> Key {
+    key.to_key()
+}
+
 impl<B: Backend> Runtime<B> {
     /// Looks for the answer to a call of `method` with `key`. `tags` are made only if it is not in memory.
     #[inline]
@@ -183,42 +190,31 @@ impl<B: Backend> Runtime<B> {
         let given = Context::given_token();
         // Inside another method's body it is refused, as an uncached call is, whether or not the answer is near.
         let asks = self.cache.is_enabled() && context::holder().is_none() && !self.is_closing();
-        let mut spare = None;
-        if asks && given.is_none() {
-            // Nothing but the value leaves this look: whatever else is needed is made when it was not there.
-            match with_key(method.op().id(), arguments, |key| self.cache.near::<T>(method, key)) {
-                Ok(Some(hit)) if !hit.refresh => return Look::Hit(Ok(hit.value)),
-                Ok(hit) => spare = hit.map(|hit| hit.value),
-                Err(_) => {}
+        let near = |key: KeyRef<'_>| if given.is_some() { None } else { self.cache.near::<T>(method, key) };
+        // The only place where a key is made, so that making it is inlined.
+        let near = asks.then(|| {
+            with_key(method.op().id(), arguments, |key| match near(key) {
+                Some(hit) if !hit.refresh => Ok(hit.value),
+                Some(hit) => Err((owned(key), Some(hit.value))),
+                None => Err((owned(key), None)),
+            })
+        });
+        let (key, spare) = match near {
+            Some(Ok(Ok(value))) => return Look::Hit(Ok(value)),
+            Some(Ok(Err((key, spare)))) => (Some(key), spare),
+            Some(Err(error)) => {
+                self.cache.no_key(method, &error);
+                (None, None)
             }
-        }
-        let lookup = asks.then(|| self.lookup(method, arguments, text, tags, given)).flatten();
+            None => (None, None),
+        };
+        let needs = Needs { token: given, deadline: None };
+        let lookup = key.map(|key| Lookup::new(self.cache.clone(), method, key.as_ref(), text, tags(), needs));
         let lookup = match (lookup, spare) {
             (Some(lookup), Some(value)) => Some(lookup.refreshing(value)),
             (lookup, _) => lookup,
         };
         Look::Miss(Box::new(CachedCall { runtime: self, method, lookup, load: None, sharing, absence }))
-    }
-
-    #[cold]
-    fn lookup<T, C, A>(
-        self: &Arc<Self>,
-        method: &'static Cached,
-        arguments: &A,
-        text: Option<&str>,
-        tags: impl FnOnce() -> Vec<String>,
-        token: Option<Position>,
-    ) -> Option<Lookup<T, C>>
-    where
-        T: Clone + Send + Sync + 'static,
-        C: Codec<T>,
-        A: Serialize + ?Sized,
-    {
-        let needs = Needs { token, deadline: None };
-        let lookup = with_key(method.op().id(), arguments, |key| {
-            Lookup::new(self.cache.clone(), method, key, text, tags(), needs)
-        });
-        lookup.map_err(|error| self.cache.no_key(method, &error)).ok()
     }
 
     /// Where the primary's log ends, asked of it.

@@ -77,7 +77,7 @@ impl Front {
     }
 
     /// The entry of `key`, if it stands here.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, key: KeyRef<'_>) -> Option<(&Slot, &Arc<Entry>)> {
         let slot = self.sets[self.place(key.hash)].0.iter().find(|slot| slot.hash == key.hash)?;
         let entry = slot.entry.as_ref()?;
