@@ -63,9 +63,7 @@ impl Context {
     #[must_use]
     pub fn with_token(mut self, token: Token) -> Self {
         self.wrote(token);
-        if self.given.is_none_or(|known| !known.covers(token)) {
-            self.given = Some(token);
-        }
+        self.given = Position::later(self.given, Some(token));
         self
     }
 
@@ -117,9 +115,7 @@ impl Context {
     /// Notes that this caller's data is at `position` now; an earlier position changes nothing.
     pub fn wrote(&self, position: Position) {
         let mut written = self.shared.written.lock();
-        if written.is_none_or(|known| !known.covers(position)) {
-            *written = Some(position);
-        }
+        *written = Position::later(*written, Some(position));
     }
 
     /// Notes that this caller wrote something whose position is not known: its reads stay on the primary from now on.

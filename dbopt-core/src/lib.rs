@@ -34,6 +34,7 @@ pub mod observe;
 pub mod op;
 pub mod pool;
 pub mod position;
+mod random;
 pub mod route;
 pub mod runtime;
 pub mod secret;

@@ -57,6 +57,14 @@ impl Position {
     pub const fn covers(self, wanted: Position) -> bool {
         self.timeline > wanted.timeline || self.timeline == wanted.timeline && self.lsn.0 >= wanted.lsn.0
     }
+
+    /// The later of two positions that may be unknown: what covers it covers both.
+    pub fn later(one: Option<Position>, other: Option<Position>) -> Option<Position> {
+        match (one, other) {
+            (Some(one), Some(other)) => Some(if one.covers(other) { one } else { other }),
+            (one, other) => one.or(other),
+        }
+    }
 }
 
 impl fmt::Display for Position {

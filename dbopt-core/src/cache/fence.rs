@@ -214,11 +214,7 @@ fn distinct<T: AsRef<str>>(tags: &[T]) -> Vec<u32> {
 }
 
 fn raise(newest: &mut Option<Position>, position: Option<Position>) {
-    if let Some(position) = position
-        && newest.is_none_or(|known| !known.covers(position))
-    {
-        *newest = Some(position);
-    }
+    *newest = Position::later(*newest, position);
 }
 
 #[cfg(test)]

@@ -271,7 +271,7 @@ where
                     return Step::Hit(value);
                 }
                 Ok(Asked::Begun { fill, vouched }) => {
-                    required = later(required, fill.required);
+                    required = Position::later(required, fill.required);
                     load.remote = Some(Held::new(l2, &self.name, fill.ticket));
                     load.primary = self.method.strong && !vouched;
                 }
@@ -286,7 +286,7 @@ where
                 },
             }
         }
-        load.required = later(required, self.needs.token);
+        load.required = Position::later(required, self.needs.token);
         load.primary |= cache.reads_primary();
         cache.counts.loads.fetch_add(1, Ordering::Relaxed);
         Step::Load(Box::new(load))
@@ -397,7 +397,7 @@ where
         self.cache.counts.loads.fetch_add(1, Ordering::Relaxed);
         Box::new(Load {
             snapshot: self.cache.fences.snapshot(&self.tags),
-            required: later(self.cache.fences.required(&self.tags), self.needs.token),
+            required: Position::later(self.cache.fences.required(&self.tags), self.needs.token),
             // Nobody was asked what other instances have written.
             primary: self.cache.reads_primary() || self.method.strong && self.cache.l2.is_some(),
             ..Load::default()
@@ -536,11 +536,4 @@ enum Asked<T> {
 
 fn remote_of(entry: &Entry) -> Option<Generations> {
     entry.remote().and_then(|remote| remote.downcast_ref::<Generations>()).cloned()
-}
-
-fn later(one: Option<Position>, other: Option<Position>) -> Option<Position> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(if one.covers(other) { one } else { other }),
-        (one, other) => one.or(other),
-    }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::lending::{Pool, Slot};
-use super::store::{Taken, random};
+use super::store::Taken;
 use crate::backend::{Backend, ConnectError};
 use crate::breaker::{Backoff, BackoffPolicy};
 use crate::error::{Reason, Refusal};
+use crate::random;
 
 /// How the latest attempts to connect went.
 #[derive(Default)]
@@ -42,7 +43,7 @@ impl Attempts {
             return None;
         }
         self.round += 1;
-        Some(self.backoff.failed(policy, Instant::now(), random()))
+        Some(self.backoff.failed(policy, Instant::now(), random::fraction()))
     }
 
     fn succeeded(&mut self) {

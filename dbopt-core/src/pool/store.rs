@@ -19,6 +19,7 @@ use super::config::Config;
 use crate::backend::{Backend, ConnectError, Connection, Endpoint, Health, Purpose};
 use crate::error::Reason;
 use crate::op::Lane;
+use crate::random;
 
 /// An open connection with its room in the budget.
 pub(super) struct Open<B: Backend> {
@@ -151,7 +152,7 @@ impl<B: Backend> Store<B> {
             Ok(Err(_)) => return Err(ConnectError::new(Reason::Other, "the driver panicked while connecting: a bug")),
             Err(_) => return Err(self.unanswered()),
         };
-        let shortened = self.max_lifetime.mul_f64(1.0 - 0.1 * random());
+        let shortened = self.max_lifetime.mul_f64(1.0 - 0.1 * random::fraction());
         Ok(Open { connection, dies_at: Instant::now() + shortened, retired: false, new: true, _permit: permit })
     }
 
@@ -186,10 +187,4 @@ impl<B: Backend> bb8::ManageConnection for Parked<B> {
     fn has_broken(&self, open: &mut Open<B>) -> bool {
         open.retired || open.connection.health() != Health::Clean
     }
-}
-
-/// A number in `0.0..1.0` for jitter; the hasher's random keys are all the randomness that needs.
-pub(super) fn random() -> f64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0u8) as f64 / u64::MAX as f64
 }

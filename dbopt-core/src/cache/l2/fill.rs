@@ -9,11 +9,11 @@ use super::envelope::{self, Header};
 use super::layer::Layer;
 use super::names::{Key, tags_hash};
 use super::ticket::{
-    Begun, Fill, Generations, Outcome, Proof, Stored, Ticket, fraction, later, random, read_epoch, read_generation,
-    read_position,
+    Begun, Fill, Generations, Outcome, Proof, Stored, Ticket, read_epoch, read_generation, read_position,
 };
 use super::{Error, scripts};
 use crate::position::Position;
+use crate::random;
 
 /// How long a generation outlives the values it guards, at least: as long as a fill may take.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -48,7 +48,7 @@ impl Layer {
         let waiting = inner.journal.lock().position(tags);
         let needed = millis(ttl + MARGIN).to_string();
         let given = millis((2 * ttl).max(LEAST_LIFE) + MARGIN).to_string();
-        let token = if lease { format!("{:016x}", random()) } else { String::new() };
+        let token = if lease { format!("{:016x}", random::number()) } else { String::new() };
         let lease_ms = millis(inner.config.lease).max(1).to_string();
         let reliable = if inner.link.is_reliable() { "1" } else { "0" };
         let position = super::ticket::position_text(fresh.map(|(_, position)| position));
@@ -72,7 +72,8 @@ impl Layer {
                 let ticket = ticket.ok_or_else(|| Error::Server("a generation could not be read".to_owned()))?;
                 inner.link.compare(Some(ticket.generations.epoch));
                 let known = found.iter().filter_map(|text| read_position(text.split(' ').nth(1)?));
-                let required = known.fold(later(read_position(floor), waiting), |all, one| later(all, Some(one)));
+                let required = known
+                    .fold(Position::later(read_position(floor), waiting), |all, one| Position::later(all, Some(one)));
                 Ok(Begun::Ready(Fill { ticket, required, leader: leader == "1" }))
             }
             _ => {
@@ -126,7 +127,7 @@ impl Layer {
         let body = envelope::encode(&header, key.identity(), payload, inner.config.compress_above);
         let epoch = format!("{:016x}", generations.epoch);
         let (sweep, life) =
-            (ticket.sweep.to_string(), millis(ttl.mul_f64(1.0 - JITTER * fraction())).max(1).to_string());
+            (ticket.sweep.to_string(), millis(ttl.mul_f64(1.0 - JITTER * random::fraction())).max(1).to_string());
         let numbers: Vec<String> = generations.list.iter().map(u64::to_string).collect();
         let names: Vec<String> = tags.iter().map(|tag| inner.names.generation(tag)).collect();
         let (value_name, lease_name) = (inner.names.value(key), inner.names.lease(key));

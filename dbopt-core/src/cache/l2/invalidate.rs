@@ -10,10 +10,11 @@ use super::events::Message;
 use super::fill::LEAST_LIFE;
 use super::journal::Delivery;
 use super::layer::{Inner, Layer};
-use super::ticket::{Generations, Invalidated, Ticket, fraction, position_text, random, read_epoch, read_generation};
+use super::ticket::{Generations, Invalidated, Ticket, position_text, read_epoch, read_generation};
 use super::{Error, scripts};
 use crate::breaker::{Backoff, BackoffPolicy};
 use crate::position::Position;
+use crate::random;
 
 const RETRY: BackoffPolicy = BackoffPolicy { initial: Duration::from_millis(50), max: Duration::from_secs(2) };
 /// Tags in one script; Redis serves nobody else meanwhile.
@@ -134,14 +135,14 @@ impl Inner {
         self.link.compare(epoch);
         let list = generations.iter().filter_map(|number| read_generation(number.as_bytes())).collect();
         // No epoch: a number that no epoch has, so that nothing is stored with this ticket.
-        let generations = Generations { epoch: epoch.unwrap_or_else(random), list };
+        let generations = Generations { epoch: epoch.unwrap_or_else(random::number), list };
         let ticket = Ticket { generations, sweep: sweep.parse().unwrap_or_default(), lease: None };
         Ok(Invalidated { ticket, alone: alone == "1" })
     }
 
     /// Begins a new epoch: nothing from before counts.
     pub(super) async fn begin_epoch(&self, position: Option<Position>, budget: Duration) -> Result<(), Error> {
-        let epoch = random();
+        let epoch = random::number();
         let message = Message::cleared(self.instance, epoch);
         let (text, position) = (format!("{epoch:016x}"), position_text(position));
         let arguments = [text.as_bytes(), position.as_bytes(), self.names.events.as_bytes(), &message];
@@ -181,7 +182,7 @@ async fn keep_delivering(inner: &Inner) {
             }
             Err(error) => {
                 tracing::debug!(target: "dbopt::cache", %error, "invalidations still wait to be delivered");
-                let wait = backoff.failed(RETRY, Instant::now(), fraction());
+                let wait = backoff.failed(RETRY, Instant::now(), random::fraction());
                 // A new failure is no reason to try sooner; a shutdown's nudge is.
                 tokio::select! {
                     () = sleep(wait) => {}

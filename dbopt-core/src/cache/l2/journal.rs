@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::ticket::later;
 use crate::position::Position;
 
 /// Failed invalidations, until they are delivered: merged per tag, bounded, and one for everything beyond the bound.
@@ -37,12 +36,12 @@ impl Journal {
         self.version += 1;
         let version = self.version;
         if let Some(everything) = &mut self.everything {
-            *everything = Entry { position: later(everything.position, position), version };
+            *everything = Entry { position: Position::later(everything.position, position), version };
             return;
         }
         for tag in tags {
             let entry = self.tags.entry(tag.clone()).or_insert(Entry { position, version });
-            *entry = Entry { position: later(entry.position, position), version };
+            *entry = Entry { position: Position::later(entry.position, position), version };
         }
         if self.tags.len() > self.bound {
             self.add_everything(None);
@@ -52,8 +51,11 @@ impl Journal {
     /// Everything is to be invalidated.
     pub(super) fn add_everything(&mut self, position: Option<Position>) {
         self.version += 1;
-        let all =
-            self.tags.values().chain(&self.everything).fold(position, |latest, entry| later(latest, entry.position));
+        let all = self
+            .tags
+            .values()
+            .chain(&self.everything)
+            .fold(position, |latest, entry| Position::later(latest, entry.position));
         self.everything = Some(Entry { position: all, version: self.version });
         self.tags.clear();
     }
@@ -66,7 +68,7 @@ impl Journal {
     /// The latest position that waits for one of the tags.
     pub(super) fn position(&self, tags: &[String]) -> Option<Position> {
         let entries = tags.iter().filter_map(|tag| self.tags.get(tag)).chain(&self.everything);
-        entries.fold(None, |latest, entry| later(latest, entry.position))
+        entries.fold(None, |latest, entry| Position::later(latest, entry.position))
     }
 
     pub(super) fn len(&self) -> usize {

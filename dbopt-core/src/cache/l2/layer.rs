@@ -17,9 +17,10 @@ use super::journal::Journal;
 use super::judge::{self, Answer, Miss};
 use super::link::{self, Link};
 use super::names::{Key, Names};
-use super::ticket::{Generations, Stored, random};
+use super::ticket::{Generations, Stored};
 use super::writers::{self, Writers};
 use super::{Config, Error, invalidate};
+use crate::random;
 
 /// Tags whose invalidation failed, before it becomes "everything".
 const JOURNAL_BOUND: usize = 10_000;
@@ -66,7 +67,7 @@ impl Layer {
             journal_filled: tokio::sync::Notify::new(),
             writers: Writers::new(&config),
             events,
-            instance: random(),
+            instance: random::number(),
             closing: watch::Sender::new(false),
             config,
         };

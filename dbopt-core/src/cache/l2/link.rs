@@ -17,9 +17,10 @@ use super::clock::{Reading, millis};
 use super::events::{self, Body, Event, Push};
 use super::gate::Gate;
 use super::layer::Inner;
-use super::ticket::{fraction, random, read_epoch};
+use super::ticket::read_epoch;
 use super::{Config, Error, scripts, writers};
 use crate::breaker::{Backoff, BackoffPolicy};
+use crate::random;
 
 const RECONNECT: BackoffPolicy = BackoffPolicy { initial: Duration::from_millis(20), max: Duration::from_secs(2) };
 /// Between pings, and while calls are refused.
@@ -150,7 +151,7 @@ async fn keep(inner: &Inner) {
             }
             Err(error) => tracing::debug!(target: "dbopt::cache", %error, "still cannot connect to Redis"),
         }
-        sleep(backoff.failed(RECONNECT, Instant::now(), fraction())).await;
+        sleep(backoff.failed(RECONNECT, Instant::now(), random::fraction())).await;
     }
 }
 
@@ -199,7 +200,7 @@ async fn attach(
     let run_id = field(&info, "run_id").unwrap_or_default();
     let modern = field(&info, "redis_version").and_then(|version| version.split('.').next()?.parse().ok());
     let (names, config) = (&inner.names, &inner.config);
-    let fresh = format!("{:016x}", random());
+    let fresh = format!("{:016x}", random::number());
     let past = millis(config.forget_after.saturating_sub(config.settle)).to_string();
     let keys = [&names.epoch, &names.server, &names.writers].map(String::as_str);
     let arguments = [run_id.as_bytes(), fresh.as_bytes(), past.as_bytes()];

@@ -109,25 +109,6 @@ pub(super) fn read_epoch(bytes: &[u8]) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(bytes).ok()?.split(' ').next()?, 16).ok()
 }
 
-/// The later of two positions: what covers one covers both.
-pub(super) fn later(one: Option<Position>, other: Option<Position>) -> Option<Position> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(if one.covers(other) { one } else { other }),
-        (one, other) => one.or(other),
-    }
-}
-
-/// A number nobody else has: the hasher's keys are random.
-pub(super) fn random() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
-}
-
-/// A number in `0.0..1.0` for jitter.
-pub(super) fn fraction() -> f64 {
-    (random() >> 11) as f64 / (1u64 << 53) as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

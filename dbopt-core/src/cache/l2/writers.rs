@@ -31,8 +31,9 @@ use super::clock::millis;
 use super::events::{Event, Message};
 use super::layer::Inner;
 use super::names::Names;
-use super::ticket::{random, read_epoch};
+use super::ticket::read_epoch;
 use super::{Config, Error, link, scripts};
+use crate::random;
 
 /// What readers know of this writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,7 +228,7 @@ pub(super) async fn forget(inner: &Inner, connection: &mut MultiplexedConnection
     if inner.link.now_ms().saturating_sub(expired) <= after {
         return Ok(());
     }
-    let epoch = format!("{:016x}", random());
+    let epoch = format!("{:016x}", random::number());
     let number = read_epoch(epoch.as_bytes()).unwrap_or_default();
     let message = Message::cleared(inner.instance, number);
     let after = after.to_string();

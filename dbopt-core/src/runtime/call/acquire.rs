@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Call, later};
+use super::Call;
 use crate::backend::{Backend, Connection, Fault};
 use crate::cluster::{Cluster, NodeState, Topology};
 use crate::context::{self, Context};
@@ -79,8 +79,8 @@ impl<B: Backend> Call<'_, B> {
     /// What readers of the target see at least: what it is known to show, and what it was chosen or checked for.
     fn shown_by(&self, target: Target) -> Option<Position> {
         let topology = self.runtime.cluster.topology();
-        let wished = later(self.required, self.context.as_ref().and_then(Context::latest_token));
-        later(self.runtime.cluster.visible(&topology, target.node), wished)
+        let wished = Position::later(self.required, self.context.as_ref().and_then(Context::latest_token));
+        Position::later(self.runtime.cluster.visible(&topology, target.node), wished)
     }
 
     fn next_target(&mut self) -> Option<Target> {
@@ -104,7 +104,7 @@ impl<B: Backend> Call<'_, B> {
         let routing = &self.runtime.config.routing;
         let wishes = Wishes {
             max_lag: routing.max_lag,
-            token: later(self.required, self.context.as_ref().and_then(Context::latest_token)),
+            token: Position::later(self.required, self.context.as_ref().and_then(Context::latest_token)),
             primary_only: self.primary_only || self.context.as_ref().is_some_and(Context::needs_primary),
             worth_waiting: routing.own_write_wait.max(self.runtime.config.cluster.probe_interval * 2),
         };

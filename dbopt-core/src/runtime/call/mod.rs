@@ -100,7 +100,7 @@ impl<'a, B: Backend> Call<'a, B> {
 
     /// Makes it read what shows `position`, or from the primary only.
     pub fn require(&mut self, position: Option<Position>, primary_only: bool) {
-        self.required = later(self.required, position);
+        self.required = Position::later(self.required, position);
         self.primary_only |= primary_only;
         self.notes_position = true;
     }
@@ -169,13 +169,5 @@ impl<'a, B: Backend> Call<'a, B> {
             detail: detail.to_owned(),
             retry_after: None,
         }
-    }
-}
-
-/// The later of two positions: what covers one covers both.
-pub(super) fn later(one: Option<Position>, other: Option<Position>) -> Option<Position> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(if one.covers(other) { one } else { other }),
-        (one, other) => one.or(other),
     }
 }
