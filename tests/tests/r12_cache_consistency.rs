@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use dbopt_diesel::Context;
+use dbopt_diesel::dev::{Cluster, Proxy};
 use dbopt_tests::shelf::until_stored;
 use dbopt_tests::{Shelf, cached_config, cluster, cluster_with_redis, config, shelf, until};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 async fn value(shelf: &Shelf, id: i64) -> i64 {
@@ -141,6 +143,110 @@ async fn r12_5_a_pattern_reaches_what_it_matches_and_can_be_tried_first() {
     assert_eq!(cache.count_pattern("shelf:*").await.unwrap(), 1, "keys with a name have one");
     assert_eq!(cache.count_pattern("item:[12]").await.unwrap(), 0, "only the star is special");
     assert!(cache.invalidate_pattern(" ").await.unwrap_err().to_string().contains("flight:*"));
+}
+
+/// A shelf with item 1 at 10, in Redis too, and a long way to Redis.
+async fn distant_shelf(cluster: &Cluster) -> (Shelf, Proxy) {
+    let proxy = Proxy::start(([127, 0, 0, 1], cluster.redis().unwrap().port()).into()).await.unwrap();
+    let mut config = cached_config(cluster);
+    config.cache.redis = format!("redis://127.0.0.1:{}", proxy.port()).as_str().into();
+    (config.cache.timeout, config.cache.write_timeout) = (Duration::from_secs(5), Duration::from_secs(5));
+    let shelf = shelf(config).await;
+    shelf.set(1, 10).await.unwrap();
+    assert_eq!((value(&shelf, 1).await, near(&shelf).await), (10, 10));
+    until_stored(&shelf, 1).await;
+    proxy.delay(Duration::from_millis(150));
+    (shelf, proxy)
+}
+
+/// Item 1, kept in memory only: it tells when memory has heard of a write, and asks Redis nothing.
+async fn near(shelf: &Shelf) -> i64 {
+    shelf.near(1).await.unwrap().unwrap().value
+}
+
+/// Once `writing` has made memory forget, and before Redis has answered it, another caller finds the old value there.
+async fn overtake<T>(shelf: &Shelf, writing: &JoinHandle<T>) -> JoinHandle<()> {
+    until("memory has forgotten", Duration::from_secs(5), async || near(shelf).await == 11).await;
+    let (shelf, loads) = (shelf.clone(), shelf.loads());
+    let reading = tokio::spawn(async move {
+        assert_eq!(value(&shelf, 1).await, 10, "nothing was acknowledged when this call began");
+        assert_eq!(shelf.loads(), loads, "Redis had it");
+    });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert!(!writing.is_finished());
+    reading
+}
+
+/// Redis serves reads and refuses writes.
+async fn refuse_writes(cluster: &Cluster) {
+    let client = redis::Client::open(cluster.redis().unwrap().url()).unwrap();
+    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    redis::cmd("CONFIG").arg(&["SET", "min-replicas-to-write", "1"]).exec_async(&mut redis).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_redis_served_while_it_refused_an_invalidation_is_not_kept() {
+    let cluster = cluster_with_redis(0).await;
+    let (shelf, _proxy) = distant_shelf(&cluster).await;
+    refuse_writes(&cluster).await;
+    let writing = tokio::spawn({
+        let shelf = shelf.clone();
+        async move { drop(shelf.set(1, 11).await.unwrap()) }
+    });
+    let reading = overtake(&shelf, &writing).await;
+    writing.await.unwrap();
+    assert_eq!(value(&shelf, 1).await, 11);
+    reading.await.unwrap();
+    assert_eq!(value(&shelf, 1).await, 11);
+}
+
+#[tokio::test]
+async fn nor_where_the_writer_went_away() {
+    let cluster = cluster_with_redis(0).await;
+    let (shelf, _proxy) = distant_shelf(&cluster).await;
+    refuse_writes(&cluster).await;
+    let writing = tokio::spawn({
+        let shelf = shelf.clone();
+        async move { drop(shelf.set(1, 11).await.unwrap()) }
+    });
+    let reading = overtake(&shelf, &writing).await;
+    writing.abort();
+    assert!(writing.await.unwrap_err().is_cancelled());
+    reading.await.unwrap();
+    assert_eq!(value(&shelf, 1).await, 11);
+}
+
+#[tokio::test]
+async fn nor_what_it_served_while_it_looked_for_what_a_pattern_matches() {
+    let cluster = cluster_with_redis(0).await;
+    let (shelf, proxy) = distant_shelf(&cluster).await;
+    // It asks several times.
+    proxy.delay(Duration::from_millis(50));
+    shelf.set_silently(1, 11).await.unwrap();
+    let invalidating = tokio::spawn({
+        let shelf = shelf.clone();
+        async move { drop(shelf.db.cache().invalidate_pattern("item:*").await.unwrap()) }
+    });
+    let reading = overtake(&shelf, &invalidating).await;
+    invalidating.await.unwrap();
+    reading.await.unwrap();
+    assert_eq!(value(&shelf, 1).await, 11);
+}
+
+#[tokio::test]
+async fn nor_what_it_served_while_it_refused_to_be_cleared() {
+    let cluster = cluster_with_redis(0).await;
+    let (shelf, _proxy) = distant_shelf(&cluster).await;
+    refuse_writes(&cluster).await;
+    shelf.set_silently(1, 11).await.unwrap();
+    let clearing = tokio::spawn({
+        let shelf = shelf.clone();
+        async move { shelf.db.cache().clear().await.unwrap_err() }
+    });
+    let reading = overtake(&shelf, &clearing).await;
+    clearing.await.unwrap();
+    reading.await.unwrap();
+    assert_eq!(value(&shelf, 1).await, 11);
 }
 
 #[tokio::test]

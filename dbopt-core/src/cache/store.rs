@@ -185,20 +185,19 @@ impl Cache {
     pub async fn invalidate(&self, tags: &[String], position: Option<Position>) -> Acknowledged {
         self.placed(position);
         self.fences.invalidate(tags, position);
+        let _gap = self.gap(Behind::Tags(tags));
         self.deliver(tags, position, None).await.0
     }
 
     /// Tells Redis; what it does not take goes to the journal.
-    pub(super) async fn deliver(
+    async fn deliver(
         &self,
         tags: &[String],
         position: Option<Position>,
         lower: Option<Position>,
     ) -> (Acknowledged, Option<l2::Invalidated>) {
         self.counts.invalidations.fetch_add(1, Ordering::Relaxed);
-        let Some(l2) = self.l2.as_ref().filter(|_| self.config.enabled) else {
-            return (Acknowledged::Everywhere, None);
-        };
+        let Some(l2) = self.remote() else { return (Acknowledged::Everywhere, None) };
         let began = Instant::now();
         let told = l2.invalidate(tags, position, lower).await;
         self.counts.invalidation_micros.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
@@ -229,7 +228,8 @@ impl Cache {
         dry_run: bool,
     ) -> Result<u64, l2::Missed> {
         let here = if dry_run { self.count_matching(pattern) } else { self.forget_matching(pattern, position) };
-        match &self.l2 {
+        let _gap = if dry_run { None } else { self.gap(Behind::Everything) };
+        match self.remote() {
             Some(l2) => l2.invalidate_pattern(pattern, position, dry_run).await,
             None => Ok(here),
         }
@@ -243,10 +243,21 @@ impl Cache {
         self.placed(position);
         self.fences.invalidate_all(position);
         self.l1.clear();
-        match &self.l2 {
+        let _gap = self.gap(Behind::Everything);
+        match self.remote() {
             Some(l2) => l2.clear(position).await,
             None => Ok(()),
         }
+    }
+
+    /// Redis, where it is used.
+    fn remote(&self) -> Option<&l2::Layer> {
+        self.l2.as_ref().filter(|_| self.config.enabled)
+    }
+
+    /// Begins the time in which memory has heard of a change and Redis has not.
+    fn gap<'a>(&'a self, behind: Behind<'a>) -> Option<Gap<'a>> {
+        self.remote().map(|_| Gap { fences: &self.fences, behind })
     }
 
     fn forget_matching(&self, pattern: &Pattern, position: Option<Position>) -> u64 {
@@ -319,16 +330,12 @@ impl Cache {
         }
     }
 
-    /// Where nobody knows what a load must have seen, it reads the primary.
+    /// Where nobody knows what a load must have seen, it reads the primary. Said before the fences are raised.
     fn placed(&self, position: Option<Position>) {
         if position.is_none() {
-            self.read_primary_for_a_while();
+            let until = self.born.elapsed() + self.max_lag;
+            self.primary_until.fetch_max(until.as_millis() as u64, Ordering::AcqRel);
         }
-    }
-
-    pub(super) fn read_primary_for_a_while(&self) {
-        let until = self.born.elapsed() + self.max_lag;
-        self.primary_until.fetch_max(until.as_millis() as u64, Ordering::AcqRel);
     }
 
     /// Whether loads must read the primary, because nobody knows which replicas have the last write.
@@ -344,9 +351,9 @@ impl Cache {
                 self.fences.invalidate(&tags, position);
             }
             l2::Event::Pattern(_) | l2::Event::Cleared => {
-                self.fences.invalidate_all(None);
                 // What it was done for may not be on every replica yet.
-                self.read_primary_for_a_while();
+                self.placed(None);
+                self.fences.invalidate_all(None);
             }
             l2::Event::Down => {
                 self.hears.store(false, Ordering::Release);
@@ -399,15 +406,51 @@ impl Cache {
         between: Option<(Position, Position)>,
     ) -> Acknowledged {
         let (lower, upper) = between.unzip();
+        self.placed(upper);
         let snapshot = self.fences.invalidate_for_write(written.tags(), written.began(), between);
-        if upper.is_none() {
-            self.read_primary_for_a_while();
-        }
+        let gap = self.gap(Behind::Tags(written.tags()));
         let (acknowledged, remote) = self.deliver(written.tags(), upper, lower).await;
+        let snapshot = Gap::end_for_write(gap, snapshot);
         if between.is_some() {
             written.keep(snapshot, remote, upper);
         }
         acknowledged
+    }
+}
+
+/// The time in which memory has heard of a change and Redis, or the journal, has not. A look-up in that time takes its snapshot
+/// after the change, and may find in Redis what was before; so the fences are raised again at its end, however it ends and before
+/// the change is acknowledged.
+struct Gap<'a> {
+    fences: &'a Fences,
+    behind: Behind<'a>,
+}
+
+/// What a change makes untrue.
+#[derive(Clone, Copy)]
+enum Behind<'a> {
+    Tags(&'a [String]),
+    Everything,
+    Nothing,
+}
+
+impl Gap<'_> {
+    /// Ends it, and gives the snapshot to store the new value under, if nobody changed anything since `snapshot`.
+    fn end_for_write(gap: Option<Self>, snapshot: Option<Snapshot>) -> Option<Snapshot> {
+        let Some(mut gap) = gap else { return snapshot };
+        let (snapshot, Behind::Tags(tags)) = (snapshot?, gap.behind) else { return None };
+        gap.behind = Behind::Nothing;
+        gap.fences.invalidate_for_write(tags, &snapshot, None)
+    }
+}
+
+impl Drop for Gap<'_> {
+    fn drop(&mut self) {
+        match self.behind {
+            Behind::Tags(tags) => self.fences.invalidate(tags, None),
+            Behind::Everything => self.fences.invalidate_all(None),
+            Behind::Nothing => {}
+        }
     }
 }
 
