@@ -150,7 +150,7 @@ fn look(method: &Method<'_>, kept: &Kept<'_>, scope: &Scope<'_>) -> TokenStream 
     }
     let values = |passed: &[&Argument<'_>]| {
         let arguments = passed.iter().map(|argument| value_of(argument));
-        tuple(instance(method, passed, scope).into_iter().chain(arguments).collect(), method)
+        joined(instance(method, passed, scope).into_iter().chain(arguments).collect(), method)
     };
     if method.arguments.iter().all(|argument| argument.cfg.is_empty()) {
         let key = values(&method.arguments.iter().collect::<Vec<_>>());
@@ -206,15 +206,16 @@ fn value_of(argument: &Argument<'_>) -> TokenStream {
     quote_spanned!(located(argument.ty)=> &#name)
 }
 
-/// A tuple; a long one as tuples in a tuple, as traits are implemented for short ones only.
-pub(super) fn tuple(values: Vec<TokenStream>, method: &Method<'_>) -> TokenStream {
+/// One value as it is, several as a tuple; many as tuples in a tuple, as traits are implemented for short ones only.
+pub(super) fn joined(values: Vec<TokenStream>, method: &Method<'_>) -> TokenStream {
     const LONGEST: usize = 12;
     let site = located(&method.source.sig.ident);
-    if values.len() <= LONGEST {
-        return quote_spanned!(site=> (#(#values,)*));
+    match values.as_slice() {
+        // A tuple around it would be encoded and hashed too.
+        [value] => value.clone(),
+        values if values.len() <= LONGEST => quote_spanned!(site=> (#(#values,)*)),
+        values => joined(values.chunks(LONGEST).map(|part| joined(part.to_vec(), method)).collect(), method),
     }
-    let parts = values.chunks(LONGEST).map(|part| tuple(part.to_vec(), method)).collect();
-    tuple(parts, method)
 }
 
 /// Stable Rust has no warnings for macros, but the use of what is deprecated is one.

@@ -86,7 +86,7 @@ impl<'a> Statements<'a> {
         let key = cached::explicit_key(through.options, target, krate).unwrap_or_else(|| {
             let names = target.arguments.iter().map(|argument| hygienic(&argument.name).into_token_stream());
             let key =
-                cached::tuple(cached::instance(target, &[], self.scope).into_iter().chain(names).collect(), target);
+                cached::joined(cached::instance(target, &[], self.scope).into_iter().chain(names).collect(), target);
             quote_spanned!(site=> &#key)
         });
         let tags = text::tags(target_tags(through), target.arguments.as_slice(), krate);
