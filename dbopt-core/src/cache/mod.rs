@@ -8,6 +8,7 @@
 //! | [`flight`] | of all who miss the same key at once, one loads |
 //! | [`lookup`] | the way from a question to an answer through all of these |
 //! | [`store`] | both layers together, and what invalidates them |
+//! | [`written`] | values that a write leaves behind |
 
 pub mod config;
 pub mod fence;
@@ -19,6 +20,7 @@ mod method;
 pub mod pattern;
 pub mod shape;
 pub mod store;
+pub mod written;
 
 pub use config::Config;
 pub use method::{Cached, Codec, InMemory, Layers, Serde};

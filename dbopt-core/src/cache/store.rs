@@ -2,8 +2,6 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,9 +10,10 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, interval, sleep_until};
 
-use super::fence::{Fences, Snapshot};
+use super::fence::Fences;
 use super::flight::Flights;
 use super::l1::{Hit, L1};
+use super::written::{Behind, Gap};
 use super::{Cached, Config, Pattern, l2};
 use crate::key::{KeyError, KeyRef};
 use crate::position::Position;
@@ -111,9 +110,6 @@ pub enum Acknowledged {
     Here,
 }
 
-/// A loop of the cache, with its name.
-pub type Task = (&'static str, Pin<Box<dyn Future<Output = ()> + Send>>);
-
 impl Cache {
     /// An empty cache. `max_lag`: replicas further behind are never read.
     ///
@@ -161,11 +157,11 @@ impl Cache {
     }
 
     /// The loops to run, once.
-    pub fn tasks(self: &Arc<Self>) -> Vec<Task> {
+    pub fn tasks(self: &Arc<Self>) -> Vec<l2::Task> {
         if !self.config.enabled {
             return Vec::new();
         }
-        let mut tasks: Vec<Task> = self.l2.as_ref().map(l2::Layer::tasks).unwrap_or_default();
+        let mut tasks: Vec<l2::Task> = self.l2.as_ref().map(l2::Layer::tasks).unwrap_or_default();
         let clock = self.l1.clock().clone();
         tasks.push(("cache-clock", Box::pin(async move { clock.run().await })));
         tasks.push(("cache-sweep", Box::pin(sweep(Arc::downgrade(self)))));
@@ -190,7 +186,7 @@ impl Cache {
     }
 
     /// Tells Redis; what it does not take goes to the journal.
-    async fn deliver(
+    pub(super) async fn deliver(
         &self,
         tags: &[String],
         position: Option<Position>,
@@ -251,13 +247,13 @@ impl Cache {
     }
 
     /// Redis, where it is used.
-    fn remote(&self) -> Option<&l2::Layer> {
+    pub(super) fn remote(&self) -> Option<&l2::Layer> {
         self.l2.as_ref().filter(|_| self.config.enabled)
     }
 
     /// Begins the time in which memory has heard of a change and Redis has not.
-    fn gap<'a>(&'a self, behind: Behind<'a>) -> Option<Gap<'a>> {
-        self.remote().map(|_| Gap { fences: &self.fences, behind })
+    pub(super) fn gap<'a>(&'a self, behind: Behind<'a>) -> Option<Gap<'a>> {
+        self.remote().map(|_| Gap::new(&self.fences, behind))
     }
 
     fn forget_matching(&self, pattern: &Pattern, position: Option<Position>) -> u64 {
@@ -331,7 +327,7 @@ impl Cache {
     }
 
     /// Where nobody knows what a load must have seen, it reads the primary. Said before the fences are raised.
-    fn placed(&self, position: Option<Position>) {
+    pub(super) fn placed(&self, position: Option<Position>) {
         if position.is_none() {
             let until = self.born.elapsed() + self.max_lag;
             self.primary_until.fetch_max(until.as_millis() as u64, Ordering::AcqRel);
@@ -381,76 +377,6 @@ async fn hear(cache: std::sync::Weak<Cache>, mut events: mpsc::UnboundedReceiver
     while let Some(event) = events.recv().await {
         let Some(cache) = cache.upgrade() else { return };
         cache.told(event);
-    }
-}
-
-/// A value that a write is about to commit, for the cached method that would read it.
-pub trait Written: Send + Sync {
-    /// What the cached entry depends on.
-    fn tags(&self) -> &[String];
-    /// How the tags stood when the value was made.
-    fn began(&self) -> &Snapshot;
-    /// Stores it under the snapshot and ticket that its own invalidation gave.
-    fn keep(self: Box<Self>, snapshot: Option<Snapshot>, remote: Option<l2::Invalidated>, position: Option<Position>);
-}
-
-impl Cache {
-    /// Invalidates the tags of a value that a write has committed, and stores the value if nobody can have written a later one.
-    /// `between` are a position from inside the write's transaction and the one of its commit.
-    ///
-    /// # Cancel safety
-    /// Dropping it leaves the invalidation to the journal, and stores nothing.
-    pub async fn write_through(
-        &self,
-        written: Box<dyn Written>,
-        between: Option<(Position, Position)>,
-    ) -> Acknowledged {
-        let (lower, upper) = between.unzip();
-        self.placed(upper);
-        let snapshot = self.fences.invalidate_for_write(written.tags(), written.began(), between);
-        let gap = self.gap(Behind::Tags(written.tags()));
-        let (acknowledged, remote) = self.deliver(written.tags(), upper, lower).await;
-        let snapshot = Gap::end_for_write(gap, snapshot);
-        if between.is_some() {
-            written.keep(snapshot, remote, upper);
-        }
-        acknowledged
-    }
-}
-
-/// The time in which memory has heard of a change and Redis, or the journal, has not. A look-up in that time takes its snapshot
-/// after the change, and may find in Redis what was before; so the fences are raised again at its end, however it ends and before
-/// the change is acknowledged.
-struct Gap<'a> {
-    fences: &'a Fences,
-    behind: Behind<'a>,
-}
-
-/// What a change makes untrue.
-#[derive(Clone, Copy)]
-enum Behind<'a> {
-    Tags(&'a [String]),
-    Everything,
-    Nothing,
-}
-
-impl Gap<'_> {
-    /// Ends it, and gives the snapshot to store the new value under, if nobody changed anything since `snapshot`.
-    fn end_for_write(gap: Option<Self>, snapshot: Option<Snapshot>) -> Option<Snapshot> {
-        let Some(mut gap) = gap else { return snapshot };
-        let (snapshot, Behind::Tags(tags)) = (snapshot?, gap.behind) else { return None };
-        gap.behind = Behind::Nothing;
-        gap.fences.invalidate_for_write(tags, &snapshot, None)
-    }
-}
-
-impl Drop for Gap<'_> {
-    fn drop(&mut self) {
-        match self.behind {
-            Behind::Tags(tags) => self.fences.invalidate(tags, None),
-            Behind::Everything => self.fences.invalidate_all(None),
-            Behind::Nothing => {}
-        }
     }
 }
 

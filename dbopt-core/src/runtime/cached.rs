@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::{Call, Runtime};
 use crate::backend::{Backend, Connection};
 use crate::cache::flight::Shared;
-use crate::cache::lookup::{Load, Lookup, Needs, NewValue, Step};
+use crate::cache::lookup::{Load, Lookup, Step};
+use crate::cache::written::NewValue;
 use crate::cache::{Cached, Codec};
 use crate::context::{self, Context};
 use crate::error::{Error, Waiting};
@@ -208,8 +209,7 @@ impl<B: Backend> Runtime<B> {
             }
             None => (None, None),
         };
-        let needs = Needs { token: given, deadline: None };
-        let lookup = key.map(|key| Lookup::new(self.cache.clone(), method, key.as_ref(), text, tags(), needs));
+        let lookup = key.map(|key| Lookup::new(self.cache.clone(), method, key, text, tags(), given));
         let lookup = match (lookup, spare) {
             (Some(lookup), Some(value)) => Some(lookup.refreshing(value)),
             (lookup, _) => lookup,
@@ -245,8 +245,7 @@ where
             call.require(None, self.method.is_strong());
             return Next::Load(call);
         };
-        lookup.bound(call.deadline());
-        let load = match lookup.next(async || runtime.locate().await).await {
+        let load = match lookup.next(call.deadline(), async || runtime.locate().await).await {
             Step::Hit(value) => return Next::Return(Ok(value)),
             Step::Load(load) => load,
             Step::OutOfTime => {
@@ -319,17 +318,17 @@ impl<B: Backend> Call<'_, B> {
         K: CallKey + ?Sized,
     {
         let spec = method.method;
-        let runtime = self.runtime();
+        let runtime = self.runtime;
         tags.iter().for_each(|tag| self.invalidates(tag.as_str()));
         // Whoever writes is not everybody who reads.
         if !runtime.cache.is_enabled() || spec.varies_by_user() {
             return;
         }
-        let lookup = with_key(spec.op().id(), key.arguments(), |found| {
-            Lookup::<T, C>::new(runtime.cache.clone(), spec, found, key.text(), tags, Needs::default())
-        });
-        match lookup {
-            Ok(lookup) => self.writes_through(Box::new(NewValue::new(lookup, value.clone(), absence(value)))),
+        match with_key(spec.op().id(), key.arguments(), |found| found.to_key()) {
+            Ok(found) => {
+                let lookup = Lookup::<T, C>::new(runtime.cache.clone(), spec, found, key.text(), tags, None);
+                self.writes_through(Box::new(NewValue::new(lookup, value.clone(), absence(value))));
+            }
             Err(error) => runtime.cache.no_key(spec, &error),
         }
     }

@@ -57,6 +57,13 @@ impl<T> Fill<T> {
             refresh_ahead: None,
         }
     }
+
+    /// The same, served no longer than for `remaining`.
+    #[must_use]
+    pub fn at_most(mut self, remaining: Duration) -> Self {
+        self.remaining = Some(self.remaining.map_or(remaining, |already| already.min(remaining)));
+        self
+    }
 }
 
 /// A result that is kept.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::cache::store::Written;
+use crate::cache::written::Written;
 use crate::cache::{Acknowledged, Cache};
 use crate::position::Position;
 

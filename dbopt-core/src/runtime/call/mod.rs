@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Runtime;
 use crate::backend::Backend;
-use crate::cache::store::Written;
+use crate::cache::written::Written;
 use crate::context::{self, Context};
 use crate::error::{Error, Reason, Refusal, Waiting};
 use crate::observe::{MethodCalls, Outcome};
@@ -27,7 +27,7 @@ use after::After;
 
 /// One call of a method, from its routing to its result.
 pub struct Call<'a, B: Backend> {
-    runtime: &'a Arc<Runtime<B>>,
+    pub(super) runtime: &'a Arc<Runtime<B>>,
     op: &'static Op,
     counts: Arc<MethodCalls>,
     context: Option<Context>,
@@ -89,10 +89,6 @@ impl<'a, B: Backend> Call<'a, B> {
         }
     }
 
-    pub(super) fn runtime(&self) -> Arc<Runtime<B>> {
-        self.runtime.clone()
-    }
-
     /// When it ends at the latest.
     pub fn deadline(&self) -> Instant {
         self.deadline
@@ -111,7 +107,7 @@ impl<'a, B: Backend> Call<'a, B> {
     }
 
     /// Keeps a value for the cached method that would read it, once what this call writes is committed.
-    pub fn writes_through(&mut self, written: Box<dyn Written>) {
+    pub(super) fn writes_through(&mut self, written: Box<dyn Written>) {
         self.after.writes_through(written);
     }
 
