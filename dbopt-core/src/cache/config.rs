@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::l1::Policy;
 use super::{l1, l2};
 use crate::duration;
 use crate::secret::Secret;
@@ -91,17 +92,6 @@ pub struct Config {
     pub outage_loads: usize,
 }
 
-/// Who has to go when the memory is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Policy {
-    /// The entry that was not asked for the longest.
-    #[default]
-    Lru,
-    /// Entries asked for once before those asked for often.
-    ScanResistant,
-}
-
 impl Default for Config {
     fn default() -> Self {
         let (memory, redis) = (l1::Config::default(), l2::Config::default());
@@ -140,7 +130,6 @@ impl Config {
         let mut found = Vec::new();
         let times = [
             ("ttl", self.ttl),
-            ("l1_ttl", self.l1_ttl),
             ("none_ttl", self.none_ttl),
             ("untrusted_ttl", self.untrusted_ttl),
             ("timeout", self.timeout),
@@ -160,9 +149,7 @@ impl Config {
                 self.l1_ttl, self.ttl
             ));
         }
-        if !(0.0..1.0).contains(&self.jitter) {
-            found.push(format!("cache.jitter = {}: write a share from 0.0 to below 1.0, such as 0.1", self.jitter));
-        }
+        found.extend(self.memory().problems());
         if !(self.warming_share > 0.0 && self.warming_share <= 1.0) {
             found.push(format!(
                 "cache.warming_share = {}: write a share above 0.0 and up to 1.0, such as 0.25",
@@ -203,10 +190,7 @@ impl Config {
             ttl: self.l1_ttl,
             jitter: self.jitter,
             bytes: NonZeroUsize::new(self.bytes),
-            policy: match self.policy {
-                Policy::Lru => l1::Policy::Lru,
-                Policy::ScanResistant => l1::Policy::ScanResistant,
-            },
+            policy: self.policy,
         }
     }
 

@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// How much this process keeps, and for how long (R5).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -23,7 +25,8 @@ pub struct Config {
 }
 
 /// Who has to go when the cache is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Policy {
     /// The entry that was not asked for the longest.
     #[default]
@@ -50,7 +53,9 @@ impl Config {
     pub fn problems(&self) -> Vec<String> {
         let mut found = Vec::new();
         if self.ttl.is_zero() {
-            found.push("cache.ttl = \"0s\" keeps nothing: write a time above zero, such as \"60s\"".to_owned());
+            found.push(
+                "cache.l1_ttl = \"0s\" keeps nothing in memory: write a time above zero, such as \"60s\"".to_owned(),
+            );
         }
         if !(0.0..1.0).contains(&self.jitter) {
             found.push(format!("cache.jitter = {}: write a share from 0.0 to below 1.0, such as 0.1", self.jitter));
