@@ -43,8 +43,8 @@ const VARIANT: u8 = 25;
 pub(crate) trait Sink {
     /// Adds `bytes` at the end.
     fn put(&mut self, bytes: &[u8]);
-    /// The same for few bytes whose number the compiler knows.
-    fn put_few<const N: usize>(&mut self, bytes: [u8; N]);
+    /// The same for a kind and few bytes whose number the compiler knows; `word` tells as much as they do, in one piece.
+    fn put_word<const N: usize>(&mut self, kind: u8, bytes: [u8; N], word: u128);
     /// How many bytes there are.
     fn len(&self) -> usize;
     /// The bytes from `start` on.
@@ -67,7 +67,7 @@ impl<'s, S: Sink> Canonical<'s, S> {
 
     #[inline]
     fn kind(&mut self, kind: u8) {
-        self.sink.put_few([kind]);
+        self.sink.put_word(kind, [], 0);
     }
 
     #[inline]
@@ -75,12 +75,11 @@ impl<'s, S: Sink> Canonical<'s, S> {
         // Two bytes of length are enough for nearly all texts; the third form says how many follow.
         match u16::try_from(bytes.len()) {
             Ok(short) if short < u16::MAX => {
-                let [low, high] = short.to_le_bytes();
-                self.sink.put_few([kind, low, high]);
+                self.sink.put_word(kind, short.to_le_bytes(), u128::from(short));
             }
             _ => {
-                self.sink.put_few([kind, 0xff, 0xff]);
-                self.sink.put_few((bytes.len() as u64).to_le_bytes());
+                self.sink.put_word(kind, u16::MAX.to_le_bytes(), u128::from(u16::MAX));
+                self.sink.put(&(bytes.len() as u64).to_le_bytes());
             }
         }
         self.sink.put(bytes);
@@ -97,12 +96,23 @@ impl<'s, S: Sink> Canonical<'s, S> {
     }
 }
 
+macro_rules! word {
+    (serialize_f32 $value:ident) => {
+        u128::from($value.to_bits())
+    };
+    (serialize_f64 $value:ident) => {
+        u128::from($value.to_bits())
+    };
+    ($method:ident $value:ident) => {
+        $value as u128
+    };
+}
+
 macro_rules! numbers {
     ($($method:ident $type:ty => $kind:ident),* $(,)?) => {
         $(#[inline]
-        fn $method(mut self, value: $type) -> Result<(), KeyError> {
-            self.kind($kind);
-            self.sink.put_few(value.to_le_bytes());
+        fn $method(self, value: $type) -> Result<(), KeyError> {
+            self.sink.put_word($kind, value.to_le_bytes(), word!($method value));
             Ok(())
         })*
     };
@@ -130,9 +140,8 @@ impl<'s, S: Sink> ser::Serializer for Canonical<'s, S> {
         Ok(())
     }
 
-    fn serialize_char(mut self, value: char) -> Result<(), KeyError> {
-        self.kind(CHAR);
-        self.sink.put_few(u32::from(value).to_le_bytes());
+    fn serialize_char(self, value: char) -> Result<(), KeyError> {
+        self.sink.put_word(CHAR, u32::from(value).to_le_bytes(), u128::from(u32::from(value)));
         Ok(())
     }
 
@@ -156,7 +165,7 @@ impl<'s, S: Sink> ser::Serializer for Canonical<'s, S> {
             }
         }
         self.sink.hold();
-        self.sink.put_few([DISPLAYED, 0, 0, 0, 0, 0, 0, 0, 0]);
+        self.sink.put_word(DISPLAYED, [0; 8], 0);
         let start = self.sink.len();
         fmt::Write::write_fmt(&mut Writer(&mut *self.sink), format_args!("{value}"))
             .map_err(|_| KeyError::Refused("a value could not be displayed".into()))?;

@@ -238,18 +238,25 @@ where
     F: FnOnce(KeyRef<'_>) -> R,
 {
     let mut buffer = Buffer { stack: [0; ON_STACK], len: 0, spilled: None, hasher: HASHES.build_hasher(), held: 0 };
-    let written = args.serialize(Canonical::new(&mut buffer));
-    let done = written.and_then(|()| match buffer.bytes() {
+    args.serialize(Canonical::new(&mut buffer))?;
+    if buffer.spilled.is_some() {
+        return with_long_key(method, buffer, use_it);
+    }
+    Ok(use_it(KeyRef { method, bytes: &buffer.stack[..buffer.len], hash: buffer.hash(method) }))
+}
+
+#[cold]
+fn with_long_key<R>(method: usize, mut buffer: Buffer, use_it: impl FnOnce(KeyRef<'_>) -> R) -> Result<R, KeyError> {
+    let done = match buffer.bytes() {
         bytes if bytes.len() > MAX_LEN => Err(KeyError::TooLong(bytes.len())),
         bytes => Ok(use_it(KeyRef { method, bytes, hash: buffer.hash(method) })),
-    });
-    if let Some(spilled) = buffer.spilled {
+    };
+    if let Some(spilled) = buffer.spilled.take() {
         give_back(spilled);
     }
     done
 }
 
-#[cold]
 fn give_back(spilled: Vec<u8>) {
     // One huge key must not occupy every thread for ever.
     if spilled.capacity() <= 2 * MAX_LEN {
@@ -310,20 +317,19 @@ impl Sink for Buffer {
     }
 
     #[inline]
-    fn put_few<const N: usize>(&mut self, bytes: [u8; N]) {
+    fn put_word<const N: usize>(&mut self, kind: u8, bytes: [u8; N], word: u128) {
         if self.held == 0 {
-            match (bytes.first_chunk::<1>(), bytes.first_chunk::<8>()) {
-                (_, Some(&number)) if N == 8 => self.hasher.write_u64(u64::from_le_bytes(number)),
-                (Some(&[kind]), _) if N == 1 => self.hasher.write_u8(kind),
-                _ => self.hasher.write(&bytes),
-            }
+            self.hasher.write_u128(word ^ (u128::from(kind) << 64));
         }
         if self.spilled.is_none()
-            && let Some(free) = self.stack.get_mut(self.len..).and_then(<[u8]>::first_chunk_mut::<N>)
+            && let Some([first, free @ ..]) = self.stack.get_mut(self.len..self.len + N + 1)
+            && let Ok(free) = <&mut [u8; N]>::try_from(free)
         {
+            *first = kind;
             *free = bytes;
-            self.len += N;
+            self.len += 1 + N;
         } else {
+            self.spill(&[kind]);
             self.spill(&bytes);
         }
     }

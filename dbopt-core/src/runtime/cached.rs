@@ -191,24 +191,25 @@ impl<B: Backend> Runtime<B> {
         let given = Context::given_token();
         // Inside another method's body it is refused, as an uncached call is, whether or not the answer is near.
         let asks = self.cache.is_enabled() && context::holder().is_none() && !self.is_closing();
-        let near = |key: KeyRef<'_>| if given.is_some() { None } else { self.cache.near::<T>(method, key) };
-        // The only place where a key is made, so that making it is inlined.
-        let near = asks.then(|| {
-            with_key(method.op().id(), arguments, |key| match near(key) {
-                Some(hit) if !hit.refresh => Ok(hit.value),
-                Some(hit) => Err((owned(key), Some(hit.value))),
-                None => Err((owned(key), None)),
-            })
-        });
-        let (key, spare) = match near {
-            Some(Ok(Ok(value))) => return Look::Hit(Ok(value)),
-            Some(Ok(Err((key, spare)))) => (Some(key), spare),
-            Some(Err(error)) => {
-                self.cache.no_key(method, &error);
-                (None, None)
+        let (mut key, mut spare) = (None, None);
+        if asks {
+            // The only place where a key is made, so that making it is inlined.
+            let made = with_key(method.op().id(), arguments, |found| {
+                let hit = if given.is_some() { None } else { self.cache.near::<T>(method, found) };
+                match hit {
+                    Some(hit) if !hit.refresh => return Some(hit.value),
+                    Some(hit) => spare = Some(hit.value),
+                    None => {}
+                }
+                key = Some(owned(found));
+                None
+            });
+            match made {
+                Ok(Some(value)) => return Look::Hit(Ok(value)),
+                Ok(None) => {}
+                Err(error) => self.cache.no_key(method, &error),
             }
-            None => (None, None),
-        };
+        }
         let lookup = key.map(|key| Lookup::new(self.cache.clone(), method, key, text, tags(), given));
         let lookup = match (lookup, spare) {
             (Some(lookup), Some(value)) => Some(lookup.refreshing(value)),
