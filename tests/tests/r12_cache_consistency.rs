@@ -153,20 +153,20 @@ async fn distant_shelf(cluster: &Cluster) -> (Shelf, Proxy) {
     (config.cache.timeout, config.cache.write_timeout) = (Duration::from_secs(5), Duration::from_secs(5));
     let shelf = shelf(config).await;
     shelf.set(1, 10).await.unwrap();
-    assert_eq!((value(&shelf, 1).await, near(&shelf).await), (10, 10));
+    assert_eq!((value(&shelf, 1).await, near(&shelf, 1).await), (10, 10));
     until_stored(&shelf, 1).await;
     proxy.delay(Duration::from_millis(150));
     (shelf, proxy)
 }
 
-/// Item 1, kept in memory only: it tells when memory has heard of a write, and asks Redis nothing.
-async fn near(shelf: &Shelf) -> i64 {
-    shelf.near(1).await.unwrap().unwrap().value
+/// An item, kept in memory only: it tells when memory has heard of a write, and asks Redis nothing.
+async fn near(shelf: &Shelf, id: i64) -> i64 {
+    shelf.near(id).await.unwrap().unwrap().value
 }
 
 /// Once `writing` has made memory forget, and before Redis has answered it, another caller finds the old value there.
 async fn overtake<T>(shelf: &Shelf, writing: &JoinHandle<T>) -> JoinHandle<()> {
-    until("memory has forgotten", Duration::from_secs(5), async || near(shelf).await == 11).await;
+    until("memory has forgotten", Duration::from_secs(5), async || near(shelf, 1).await == 11).await;
     let (shelf, loads) = (shelf.clone(), shelf.loads());
     let reading = tokio::spawn(async move {
         assert_eq!(value(&shelf, 1).await, 10, "nothing was acknowledged when this call began");
@@ -225,7 +225,7 @@ async fn nor_what_it_served_while_it_looked_for_what_a_pattern_matches() {
     shelf.set_silently(1, 11).await.unwrap();
     let invalidating = tokio::spawn({
         let shelf = shelf.clone();
-        async move { drop(shelf.db.cache().invalidate_pattern("item:*").await.unwrap()) }
+        async move { shelf.db.cache().invalidate_pattern("item:*").await.unwrap() }
     });
     let reading = overtake(&shelf, &invalidating).await;
     invalidating.await.unwrap();
@@ -358,6 +358,53 @@ async fn a_frozen_redis_costs_a_moment_and_then_nothing() {
     cluster.redis().unwrap().thaw().await.unwrap();
     until("Redis is used again", Duration::from_secs(5), async || shelf.db.cache().status().redis == "up").await;
     assert!(slowest_late < Duration::from_millis(200), "{slowest_late:?}");
+}
+
+/// Three seconds, or as many as `DBOPT_TEST_FREEZE` says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_redis_stands_still_writes_succeed_and_afterwards_nothing_from_before_them_is_served() {
+    let seconds = std::env::var("DBOPT_TEST_FREEZE").map_or(3, |text| text.parse().expect("a number of seconds"));
+    let cluster = cluster_with_redis(1).await;
+    let (one, other) = (shelf(cached_config(&cluster)).await, shelf(cached_config(&cluster)).await);
+    for id in 0..20 {
+        one.set(id, 0).await.unwrap();
+        assert_eq!((value(&one, id).await, value(&other, id).await), (0, 0));
+    }
+    one.set(100, 0).await.unwrap();
+    assert_eq!(near(&one, 100).await, 0);
+    cluster.redis().unwrap().freeze().await.unwrap();
+    let (began, mut round) = (Instant::now(), 0);
+    let (mut hits, mut misses) = (Vec::new(), Vec::new());
+    while began.elapsed() < Duration::from_secs(seconds) {
+        round += 1;
+        for id in 0..20 {
+            one.set(id, round).await.unwrap();
+            let asked = Instant::now();
+            assert_eq!(value(&one, id).await, round);
+            misses.push(asked.elapsed());
+            for _ in 0..50 {
+                let asked = Instant::now();
+                assert_eq!(near(&one, 100).await, 0);
+                hits.push(asked.elapsed());
+            }
+        }
+    }
+    cluster.redis().unwrap().thaw().await.unwrap();
+    for id in 0..20 {
+        // Redis holds what was before all those writes.
+        assert_eq!(other.exact(id).await.unwrap().unwrap().value, round);
+        until("the other instance hears of it", Duration::from_secs(5), async || value(&other, id).await == round)
+            .await;
+        assert_eq!(value(&one, id).await, round);
+    }
+    let p99 = |times: &mut Vec<Duration>| {
+        times.sort_unstable();
+        times[times.len() * 99 / 100]
+    };
+    let (hit, miss) = (p99(&mut hits), p99(&mut misses));
+    println!("{round} writes of each item; p99 of {} hits {hit:?}, of {} loads {miss:?}", hits.len(), misses.len());
+    // Hundreds of times what they take: only waiting for Redis would be longer.
+    assert!(hit < Duration::from_millis(20) && miss < Duration::from_millis(200), "{hit:?}, {miss:?}");
 }
 
 /// The rows in the outbox.
