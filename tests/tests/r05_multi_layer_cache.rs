@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dbopt_diesel::Db;
 use dbopt_tests::shelf::{Item, until_stored};
-use dbopt_tests::{cached_config, calls, cluster, cluster_with_redis, config, connect, shelf, until};
+use dbopt_tests::{cached_config, calls, cluster, cluster_with_redis, config, connect, openmetrics, shelf, until};
 use futures_util::future::join_all;
 use futures_util::stream;
 use tokio::time::Instant;
@@ -283,4 +283,36 @@ async fn a_caller_who_goes_away_while_it_loads_keeps_nobody_waiting() {
     assert_eq!((here.unwrap().value, there.unwrap().value), (10, 10));
     // Well below the three seconds that a lease lasts.
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn what_the_cache_does_is_counted_by_layer_and_by_method() {
+    let cluster = cluster_with_redis(0).await;
+    let mut config = cached_config(&cluster);
+    config.cache.entries = 100.try_into().unwrap();
+    let (one, other) = (shelf(config.clone()).await, shelf(config).await);
+    for id in 0..120 {
+        one.find(id).await.unwrap();
+    }
+    until_stored(&one, 120).await;
+    for _ in 0..3 {
+        other.find(119).await.unwrap();
+    }
+    one.slow(1, 0.2).await.unwrap_err();
+    one.set(1, 10).await.unwrap();
+    one.slow(1, 0.2).await.unwrap();
+    let (one, other) = (one.db.runtime().metrics(), other.db.runtime().metrics());
+    let (one, other) = (openmetrics::parse(&one).unwrap(), openmetrics::parse(&other).unwrap());
+    let lookups = |page: &openmetrics::Metrics, layer, method, result| {
+        page.sum("dbopt_cache_lookups_total", &[("layer", layer), ("method", method), ("result", result)])
+    };
+    assert_eq!(lookups(&one, "memory", "Shelf::find", "miss"), 120.0);
+    assert_eq!(lookups(&one, "redis", "Shelf::find", "miss"), 120.0);
+    assert_eq!(lookups(&one, "redis", "Shelf::slow", "miss"), 2.0);
+    assert_eq!(lookups(&other, "redis", "Shelf::find", "hit"), 1.0);
+    assert_eq!(lookups(&other, "memory", "Shelf::find", "hit"), 2.0);
+    let evicted = one.sum("dbopt_cache_left_total", &[("method", "Shelf::find"), ("reason", "evicted")]);
+    assert!(evicted >= 20.0, "{evicted}");
+    assert!(one.sum("dbopt_cache_load_seconds_total", &[]) >= 0.2);
+    assert_eq!(other.sum("dbopt_cache_load_seconds_total", &[]), 0.0);
 }

@@ -20,6 +20,7 @@ mod method;
 pub mod pattern;
 pub mod shape;
 pub mod store;
+mod tally;
 pub mod written;
 
 pub use config::Config;

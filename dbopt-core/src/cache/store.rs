@@ -13,6 +13,7 @@ use tokio::time::{Instant, interval, sleep_until};
 use super::fence::Fences;
 use super::flight::Flights;
 use super::l1::{Hit, L1};
+use super::tally::Tally;
 use super::written::{Behind, Gap};
 use super::{Cached, Config, Pattern, l2};
 use crate::key::{KeyError, KeyRef};
@@ -53,6 +54,9 @@ pub(super) struct Counters {
     pub(super) invalidation_micros: AtomicU64,
     pub(super) shared_loads: AtomicU64,
     pub(super) loads: AtomicU64,
+    pub(super) loading_micros: AtomicU64,
+    /// Look-ups in Redis: answered, not answered, failed.
+    pub(super) redis: Tally<3>,
     pub(super) stale_served: AtomicU64,
 }
 
@@ -87,6 +91,8 @@ pub struct CacheStatus {
     pub l2_fenced: u64,
     /// Results loaded from the database.
     pub loads: u64,
+    /// How long those took that succeeded, together, in seconds.
+    pub load_seconds: f64,
     /// Calls that got the result of another's load.
     pub shared_loads: u64,
     /// Calls answered with an expired result because the database could not be read.
@@ -299,6 +305,7 @@ impl Cache {
             l2_stored: redis.stored,
             l2_fenced: redis.fenced,
             loads: count(&self.counts.loads),
+            load_seconds: count(&self.counts.loading_micros) as f64 / 1e6,
             shared_loads: count(&self.counts.shared_loads),
             stale_served: count(&self.counts.stale_served),
             invalidations,
@@ -311,6 +318,16 @@ impl Cache {
     /// Look-ups in memory by the method's id.
     pub fn lookups(&self) -> Vec<(usize, super::l1::Lookups)> {
         self.l1.lookups()
+    }
+
+    /// Look-ups in Redis by the method's id: answered, not answered, failed.
+    pub fn lookups_in_redis(&self) -> Vec<(usize, [u64; 3])> {
+        self.counts.redis.by_method()
+    }
+
+    /// Entries that left memory by the method's id: expired, evicted, invalidated.
+    pub fn left(&self) -> Vec<(usize, [u64; 3])> {
+        self.l1.left()
     }
 
     /// Whether it is used at all.

@@ -11,18 +11,20 @@ use prometheus_client::registry::Unit;
 pub struct CacheCounts {
     /// Look-ups in memory by method: answered, and not.
     pub memory: Vec<(&'static str, u64, u64)>,
-    /// Look-ups in Redis: answered, not, and failed.
-    pub redis: [u64; 3],
+    /// Look-ups in Redis by method: answered, not, and failed.
+    pub redis: Vec<(&'static str, [u64; 3])>,
     /// Whether Redis answers, where it is configured.
     pub redis_up: Option<bool>,
-    /// Entries that left memory: expired, evicted, invalidated.
-    pub left: [u64; 3],
+    /// Entries that left memory by method: expired, evicted, invalidated.
+    pub left: Vec<(&'static str, [u64; 3])>,
     /// Entries in memory.
     pub entries: usize,
     /// What they weigh, where they were weighed.
     pub bytes: usize,
     /// Results loaded from the database, got from another caller's load, and served although they had expired.
     pub loads: [u64; 3],
+    /// How long loads took, together.
+    pub load_seconds: f64,
     /// Results stored in Redis, and not stored because they were invalidated meanwhile.
     pub stored: [u64; 2],
     /// Invalidations, and those that Redis did not take at once.
@@ -36,9 +38,6 @@ pub struct CacheCounts {
 impl CacheCounts {
     pub(super) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_lookups(encoder)?;
-        let [expired, evicted, invalidated] = self.left;
-        let left = [("expired", expired), ("evicted", evicted), ("invalidated", invalidated)];
-        counters(encoder, "dbopt_cache_left", "Entries that left memory, by reason", "reason", &left)?;
         let [loaded, shared, stale] = self.loads;
         let loads = [("database", loaded), ("another call", shared), ("expired entry", stale)];
         counters(
@@ -66,13 +65,14 @@ impl CacheCounts {
             "outcome",
             &told,
         )?;
-        let waited = encoder.encode_descriptor(
-            "dbopt_cache_invalidation",
-            "Time that writes waited for their invalidations",
-            Some(&Unit::Seconds),
-            MetricType::Counter,
-        )?;
-        ConstCounter::new(self.invalidation_seconds).encode(waited)?;
+        let times = [
+            ("dbopt_cache_load", "Time that loads from the database took", self.load_seconds),
+            ("dbopt_cache_invalidation", "Time that writes waited for their invalidations", self.invalidation_seconds),
+        ];
+        for (name, help, seconds) in times {
+            let time = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Counter)?;
+            ConstCounter::new(seconds).encode(time)?;
+        }
         let plain: [(&str, &str, f64); 3] = [
             ("dbopt_cache_entries", "Entries in memory", self.entries as f64),
             ("dbopt_cache_weight", "What entries in memory weigh, in bytes of their encoded form", self.bytes as f64),
@@ -93,7 +93,7 @@ impl CacheCounts {
     fn encode_lookups(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut lookups = encoder.encode_descriptor(
             "dbopt_cache_lookups",
-            "Look-ups in a layer of the cache; Redis' are not told apart by method",
+            "Look-ups in a layer of the cache",
             None,
             MetricType::Counter,
         )?;
@@ -103,10 +103,19 @@ impl CacheCounts {
                 ConstCounter::new(count).encode(lookups.encode_family(&labels)?)?;
             }
         }
-        let [hits, misses, errors] = self.redis;
-        for (result, count) in [("hit", hits), ("miss", misses), ("error", errors)] {
-            let labels = [("layer", "redis"), ("method", ""), ("result", result)];
-            ConstCounter::new(count).encode(lookups.encode_family(&labels)?)?;
+        for (method, counts) in &self.redis {
+            for (result, count) in ["hit", "miss", "error"].into_iter().zip(counts) {
+                let labels = [("layer", "redis"), ("method", method), ("result", result)];
+                ConstCounter::new(*count).encode(lookups.encode_family(&labels)?)?;
+            }
+        }
+        let help = "Entries that left memory, by reason";
+        let mut left = encoder.encode_descriptor("dbopt_cache_left", help, None, MetricType::Counter)?;
+        for (method, counts) in &self.left {
+            for (reason, count) in ["expired", "evicted", "invalidated"].into_iter().zip(counts) {
+                let labels = [("method", *method), ("reason", reason)];
+                ConstCounter::new(*count).encode(left.encode_family(&labels)?)?;
+            }
         }
         Ok(())
     }

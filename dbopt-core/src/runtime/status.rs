@@ -174,15 +174,19 @@ impl<B: Backend> Runtime<B> {
 impl<B: Backend> Runtime<B> {
     fn cache_counts(&self, status: &CacheStatus) -> CacheCounts {
         let names: BTreeMap<usize, &'static str> = self.calls.names().into_iter().collect();
+        let named = |counts: Vec<(usize, [u64; 3])>| {
+            counts.into_iter().filter_map(|(id, counts)| Some((*names.get(&id)?, counts))).collect()
+        };
         let memory = self.cache.lookups().into_iter();
         CacheCounts {
             memory: memory.filter_map(|(id, l)| Some((*names.get(&id)?, l.hits, l.misses))).collect(),
-            redis: [status.l2_hits, status.l2_misses, status.l2_errors],
+            redis: named(self.cache.lookups_in_redis()),
             redis_up: (status.redis != "not configured").then_some(status.redis == "up"),
-            left: [status.l1_expired, status.l1_evicted, status.l1_invalidated],
+            left: named(self.cache.left()),
             entries: status.l1_entries,
             bytes: status.l1_bytes,
             loads: [status.loads, status.shared_loads, status.stale_served],
+            load_seconds: status.load_seconds,
             stored: [status.l2_stored, status.l2_fenced],
             invalidations: [status.invalidations, status.invalidations_missed],
             invalidation_seconds: status.invalidation_mean_ms * status.invalidations as f64 / 1e3,

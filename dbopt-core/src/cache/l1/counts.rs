@@ -5,6 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use crate::cache::tally::Tally;
+use crate::key::KeyRef;
+
 const CHUNK: usize = 64;
 /// Methods beyond the last chunk are counted together.
 const CHUNKS: usize = 64;
@@ -58,13 +61,19 @@ impl ThreadCounts {
     }
 }
 
+/// Why an entry left; its place in [`Counts::left`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    Expired,
+    Evicted,
+    Invalidated,
+}
+
 /// What all threads counted, and what became of entries.
 #[derive(Default)]
 pub(super) struct Counts {
     threads: Mutex<Threads>,
-    pub(super) evicted: AtomicU64,
-    pub(super) expired: AtomicU64,
-    pub(super) invalidated: AtomicU64,
+    pub(super) left: Tally<3>,
 }
 
 #[derive(Default)]
@@ -75,6 +84,11 @@ struct Threads {
 }
 
 impl Counts {
+    /// Counts an entry that left.
+    pub(super) fn left(&self, key: KeyRef<'_>, why: Left) {
+        self.left.one(key.method, why as usize);
+    }
+
     /// The counters of a thread that is new to the cache.
     pub(super) fn thread(&self) -> Arc<ThreadCounts> {
         let counts = Arc::<ThreadCounts>::default();

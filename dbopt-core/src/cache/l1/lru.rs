@@ -60,12 +60,12 @@ impl Store for Lru {
         if self.peek(entry.key().as_ref()).is_none() && !self.room.take() {
             let Some(victim) = self.pop() else { return Err(entry) };
             self.room.unweigh(&victim);
-            gone.evicted(victim);
+            gone.evict(victim);
         }
         self.room.weigh(&entry);
         if let Some(old) = self.entries.cache_set(Stored(entry.clone()), entry) {
             self.room.unweigh(&old);
-            gone.replaced(old);
+            gone.replace(old);
         }
         Ok(())
     }
@@ -73,7 +73,7 @@ impl Store for Lru {
     fn evict(&mut self, gone: &mut Gone) -> bool {
         let Some(victim) = self.pop() else { return false };
         self.leave(&victim);
-        gone.evicted(victim);
+        gone.evict(victim);
         true
     }
 

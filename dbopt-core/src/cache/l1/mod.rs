@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use self::counts::Counts;
+use self::counts::{Counts, Left};
 use self::entry::State;
 use self::place::Places;
 use crate::cache::fence::Fences;
@@ -191,20 +191,22 @@ impl L1 {
     /// Returns whether it was kept.
     pub fn insert<T: Send + Sync + 'static>(&self, key: Key, fill: Fill<T>) -> bool {
         if !fill.snapshot.holds(&self.fences) {
-            self.counts.invalidated.fetch_add(1, Ordering::Relaxed);
+            self.counts.left(key.as_ref(), Left::Invalidated);
             return false;
         }
         // Where the clock is late the entry only expires a little earlier.
         let entry = Entry::new(key, fill, &self.config, self.clock.now());
         let (kept, gone) = self.places.insert(entry);
-        self.counts.evicted.fetch_add(gone.evicted, Ordering::Relaxed);
+        gone.evicted().for_each(|entry| self.counts.left(entry.key().as_ref(), Left::Evicted));
         kept
     }
 
     /// Takes out what is kept under `key`. Says nothing to fills under way: that is what the fences are for.
     pub fn remove(&self, key: KeyRef<'_>) -> bool {
         let removed = self.places.remove(key, |_| true);
-        self.counts.invalidated.fetch_add(u64::from(removed.is_some()), Ordering::Relaxed);
+        if removed.is_some() {
+            self.counts.left(key, Left::Invalidated);
+        }
         removed.is_some()
     }
 
@@ -221,10 +223,10 @@ impl L1 {
     /// Takes out every entry of which `matches` says so, by its key or its tags; returns how many. For patterns that fills
     /// under way may match too, [`Fences::invalidate_all`] comes first. `matches` runs under a lock and must not use the cache.
     pub fn invalidate_where(&self, mut matches: impl FnMut(&Entry) -> bool) -> usize {
-        let out = self.places.retain(&mut |entry| !matches(entry)).len();
-        self.counts.invalidated.fetch_add(out as u64, Ordering::Relaxed);
+        let out = self.places.retain(&mut |entry| !matches(entry));
+        out.iter().for_each(|entry| self.counts.left(entry.key().as_ref(), Left::Invalidated));
         self.sweeps.fetch_add(1, Ordering::Release);
-        out
+        out.len()
     }
 
     /// Takes out everything, and keeps fills under way from being stored.
@@ -236,30 +238,26 @@ impl L1 {
     /// Takes out what can be served no more, and has the threads' tables do the same. Called every few seconds.
     pub fn sweep(&self) -> usize {
         let now = self.clock.exact();
-        let (mut expired, mut invalidated) = (0, 0);
-        let out = self.places.retain(&mut |entry| match entry.state(now, &self.fences) {
-            State::Live | State::Stale => true,
-            State::Expired => {
-                expired += 1;
-                false
-            }
-            State::Invalidated => {
-                invalidated += 1;
-                false
-            }
+        let out = self.places.retain(&mut |entry| {
+            let why = match entry.state(now, &self.fences) {
+                State::Live | State::Stale => return true,
+                State::Expired => Left::Expired,
+                State::Invalidated => Left::Invalidated,
+            };
+            self.counts.left(entry.key().as_ref(), why);
+            false
         });
-        self.counts.expired.fetch_add(expired, Ordering::Relaxed);
-        self.counts.invalidated.fetch_add(invalidated, Ordering::Relaxed);
         self.sweeps.fetch_add(1, Ordering::Release);
         out.len()
     }
 
     /// What was counted, and what there is.
     pub fn stats(&self) -> Stats {
+        let [expired, evicted, invalidated] = self.counts.left.all();
         let mut stats = Stats {
-            expired: self.counts.expired.load(Ordering::Relaxed),
-            evicted: self.counts.evicted.load(Ordering::Relaxed),
-            invalidated: self.counts.invalidated.load(Ordering::Relaxed),
+            expired,
+            evicted,
+            invalidated,
             entries: self.places.room().used(),
             bytes: self.places.room().weight(),
             ..Stats::default()
@@ -276,18 +274,23 @@ impl L1 {
         self.counts.by_method()
     }
 
+    /// Entries that left by the method's id: expired, evicted, invalidated.
+    pub fn left(&self) -> Vec<(usize, [u64; 3])> {
+        self.counts.left.by_method()
+    }
+
     /// The entry of `key` if it may be served; takes it out if it never will be again.
     fn find(&self, key: KeyRef<'_>, now: u64) -> Option<Arc<Entry>> {
         let entry = self.places.get(key)?;
-        let counter = match entry.state(now, &self.fences) {
+        let why = match entry.state(now, &self.fences) {
             State::Live => return Some(entry),
             State::Stale => return None,
-            State::Expired => &self.counts.expired,
-            State::Invalidated => &self.counts.invalidated,
+            State::Expired => Left::Expired,
+            State::Invalidated => Left::Invalidated,
         };
         // Another may have stored a new one in the meantime.
         if self.places.remove(key, |there| Arc::ptr_eq(there, &entry)).is_some() {
-            counter.fetch_add(1, Ordering::Relaxed);
+            self.counts.left(key, why);
         }
         None
     }

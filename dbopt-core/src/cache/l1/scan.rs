@@ -76,11 +76,11 @@ impl Store for Scan {
         self.entries.insert_with_lifecycle(Stored(entry.clone()), entry, &mut left);
         for victim in left {
             (places, weight) = (places - 1, weight - victim.bytes() as isize);
-            gone.evicted(victim);
+            gone.evict(victim);
         }
         if let Some(old) = replaced.filter(|old| !old.is_dead()) {
             (places, weight) = (places - 1, weight - old.bytes() as isize);
-            gone.replaced(old);
+            gone.replace(old);
         }
         // At once, so that nobody reads of more than there ever were.
         self.room.change(places, weight);

@@ -37,29 +37,35 @@ pub(super) trait Store: Send {
 /// Entries that left a shard. They are dropped after its lock is released, because values are the user's.
 #[derive(Default)]
 pub(super) struct Gone {
-    /// The usual one.
-    one: Option<Arc<Entry>>,
-    more: Vec<Arc<Entry>>,
-    /// How many of them had to go for want of room.
-    pub(super) evicted: u64,
+    /// The usual one, and whether it had to go for want of room.
+    one: Option<(Arc<Entry>, bool)>,
+    more: Vec<(Arc<Entry>, bool)>,
 }
 
 impl Gone {
-    pub(super) fn replaced(&mut self, entry: Arc<Entry>) {
+    pub(super) fn replace(&mut self, entry: Arc<Entry>) {
+        self.put(entry, false);
+    }
+
+    pub(super) fn evict(&mut self, entry: Arc<Entry>) {
+        self.put(entry, true);
+    }
+
+    fn put(&mut self, entry: Arc<Entry>, evicted: bool) {
         entry.bury();
         match self.one {
-            None => self.one = Some(entry),
-            Some(_) => self.more.push(entry),
+            None => self.one = Some((entry, evicted)),
+            Some(_) => self.more.push((entry, evicted)),
         }
     }
 
-    pub(super) fn evicted(&mut self, entry: Arc<Entry>) {
-        self.evicted += 1;
-        self.replaced(entry);
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.one.iter().chain(&self.more).map(|(entry, _)| entry)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.one.iter().chain(&self.more)
+    /// Those that had to go for want of room.
+    pub(super) fn evicted(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.one.iter().chain(&self.more).filter(|(_, evicted)| *evicted).map(|(entry, _)| entry)
     }
 }
 

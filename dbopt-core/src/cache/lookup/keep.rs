@@ -23,7 +23,11 @@ where
 {
     /// Keeps what was read, and gives it to those who wait. `position` is what the node showed that it was read from.
     pub fn keep(&self, load: Load, value: &T, position: Option<Position>, is_none: bool) {
-        let Load { ticket, snapshot, remote, .. } = load;
+        let Load { ticket, snapshot, remote, began, .. } = load;
+        if let Some(began) = began {
+            let micros = began.elapsed().as_micros() as u64;
+            self.cache.counts.loading_micros.fetch_add(micros, Ordering::Relaxed);
+        }
         let generations = remote.as_ref().and_then(Held::generations);
         let none_ttl = self.cache.config.none_ttl;
         if is_none && self.method.without_none {

@@ -59,6 +59,7 @@ pub struct Load {
     remote: Option<Held>,
     required: Option<Position>,
     primary: bool,
+    began: Option<Instant>,
     /// Held while Redis is lost.
     _outage: Option<OwnedSemaphorePermit>,
 }
@@ -215,8 +216,11 @@ where
         let mut required = self.cache.fences.required(&self.tags);
         let mut load = Load { ticket, snapshot, ..Load::default() };
         if let Some(remote) = &self.remote {
-            let question = self.question(deadline);
-            match remote.ask(question, locate).await {
+            let answer = remote.ask(self.question(deadline), locate).await;
+            if remote.travels {
+                self.cache.counts.redis.one(self.method.op.id(), kind(&answer));
+            }
+            match answer {
                 Ok(Answer::Found(stored, value)) => {
                     let Stored { position, generations, remaining, .. } = *stored;
                     if self.method.in_memory() {
@@ -244,6 +248,7 @@ where
         }
         load.required = Position::later(required, self.token);
         load.primary |= self.cache.reads_primary();
+        load.began = Some(Instant::now());
         self.cache.counts.loads.fetch_add(1, Ordering::Relaxed);
         Step::Load(Box::new(load))
     }
@@ -256,6 +261,7 @@ where
             required: Position::later(self.cache.fences.required(&self.tags), self.token),
             // Nobody was asked what other instances have written.
             primary: self.cache.reads_primary() || self.is_proved_by_redis(),
+            began: Some(Instant::now()),
             ..Load::default()
         })
     }
@@ -272,6 +278,15 @@ where
         }
         self.cache.counts.stale_served.fetch_add(1, Ordering::Relaxed);
         entry.value::<T>().cloned()
+    }
+}
+
+/// The place of an answer among the counters of look-ups in Redis.
+fn kind<T>(answer: &Result<Answer<T>, super::l2::Error>) -> usize {
+    match answer {
+        Ok(Answer::Found(..)) => 0,
+        Ok(Answer::Begun { .. } | Answer::Forgotten) => 1,
+        Err(_) => 2,
     }
 }
 
