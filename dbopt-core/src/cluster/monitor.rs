@@ -32,6 +32,8 @@ pub struct Cluster {
 struct Signals {
     /// A call met an error that points at the node; cleared by the next answered probe.
     suspect: AtomicBool,
+    /// How often it answered after it had been suspect.
+    cleared: AtomicU64,
     /// The furthest position seen there on the snapshot's timeline.
     visible: AtomicU64,
     /// Calls in a row that waited in vain for it to catch up.
@@ -84,6 +86,11 @@ impl Cluster {
     /// Whether calls met errors that point at the node since it last answered.
     pub fn is_suspect(&self, node: usize) -> bool {
         self.signals[node].suspect.load(Ordering::Relaxed)
+    }
+
+    /// How often the node has answered the monitor after calls had met errors there.
+    pub fn cleared(&self, node: usize) -> u64 {
+        self.signals[node].cleared.load(Ordering::Relaxed)
     }
 
     /// Completes when the node is found unreachable after this call.
@@ -140,7 +147,8 @@ impl Cluster {
         };
         let signals = &self.signals[node];
         if answered {
-            signals.suspect.store(false, Ordering::Relaxed);
+            let was_suspect = signals.suspect.swap(false, Ordering::Relaxed);
+            signals.cleared.fetch_add(u64::from(was_suspect), Ordering::Relaxed);
         }
         let timeline = |t: &Topology| t.nodes[node].position.map(|p| p.timeline);
         if timeline(&before) != timeline(&after) {

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use super::{Budget, Config, Lease, Pool, Share};
 use crate::backend::Endpoint;
 use crate::backend::fake::{FakeCluster, FakeNode};
+use crate::breaker;
 use crate::error::{Reason, Refusal};
 use crate::op::{Intent, Lane, Op};
 
@@ -48,7 +49,8 @@ fn bench_with(config: Config, min: usize, max: usize) -> Bench {
 
 fn pool_on(cluster: &FakeCluster, name: &str, budget: &Arc<Budget>, config: Config) -> (Arc<FakeNode>, TestPool) {
     let endpoint = Endpoint { name: name.into(), url: format!("fake://{name}").into() };
-    let pool = Pool::new(Arc::new(cluster.clone()), endpoint, Lane::Read, budget.clone(), Arc::new(config));
+    let lasting = breaker::Config { enabled: false, ..breaker::Config::default() };
+    let pool = Pool::new(Arc::new(cluster.clone()), endpoint, Lane::Read, budget.clone(), Arc::new(config), &lasting);
     (cluster.node(name), pool)
 }
 

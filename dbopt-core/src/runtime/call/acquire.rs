@@ -46,11 +46,17 @@ impl<B: Backend> Call<'_, B> {
         }
         loop {
             let Some(target) = self.next_target() else {
+                if self.waits_to_look_again().await {
+                    continue;
+                }
                 return Err(self.nobody());
             };
             match self.try_target(target).await {
                 Ok(lease) => {
                     self.at = Some(target);
+                    if !self.runtime.config.breaker.slow_call.is_zero() {
+                        self.got_at = Instant::now();
+                    }
                     // Only what may be cached is asked how new it is.
                     if self.notes_position {
                         self.read_at = self.shown_by(target);
@@ -98,7 +104,7 @@ impl<B: Backend> Call<'_, B> {
         Some(target)
     }
 
-    fn make_plan(&self) -> Plan {
+    pub(super) fn make_plan(&self) -> Plan {
         let cluster = &self.runtime.cluster;
         let topology = cluster.topology();
         let routing = &self.runtime.config.routing;
@@ -135,6 +141,7 @@ impl<B: Backend> Call<'_, B> {
                     )));
                 }
                 Ok(Err(fault)) if fault.kind.suspects_node() => {
+                    pool.circuit().met(&fault, Duration::ZERO);
                     lease.close();
                     self.runtime.cluster.suspect(target.node);
                     if self.runtime.cluster.topology().nodes[target.node].state == NodeState::Unreachable {
@@ -142,6 +149,7 @@ impl<B: Backend> Call<'_, B> {
                     }
                 }
                 Ok(Err(fault)) if fault.kind.may_succeed_elsewhere() => {
+                    pool.circuit().met(&fault, Duration::ZERO);
                     return Err(Refused::Here(self.refusal(target, Reason::Other, &fault.message)));
                 }
                 Ok(Err(fault)) => return Err(Refused::Call(self.database_error("BEGIN", target, fault))),

@@ -13,6 +13,7 @@ use crate::op::Intent;
 use crate::pool::Lease;
 use crate::position::Position;
 use crate::route::Target;
+use crate::runtime::resilience::Again;
 
 /// What is to be done after a body has run.
 enum Verdict<T, E> {
@@ -72,12 +73,19 @@ impl<B: Backend> Call<'_, B> {
     ) -> Verdict<T, E> {
         match attempt {
             Attempt::Done(Ok(value)) => match self.commit(&mut lease).await {
-                Ok(()) => Verdict::Return(Ok(value), Outcome::Ok),
+                Ok(()) => {
+                    self.node_answered();
+                    Verdict::Return(Ok(value), Outcome::Ok)
+                }
                 Err(error) => self.refuse(error),
             },
             Attempt::Done(Err(error)) => {
                 let fault = lease.fault();
                 let kind = fault.as_ref().map(|f| f.kind);
+                match &fault {
+                    Some(fault) => self.node_failed(fault),
+                    None => self.node_answered(),
+                }
                 if let (Some(fault), Intent::Read) = (&fault, self.op.intent())
                     && fault.kind == FaultKind::ReadOnly
                 {
@@ -99,6 +107,7 @@ impl<B: Backend> Call<'_, B> {
                 Verdict::Return(Err(error), outcome)
             }
             Attempt::NodeLost => {
+                self.node_lost();
                 self.publish_what_may_stand(&mut lease);
                 lease.close();
                 if self.may_run_again() {
@@ -108,6 +117,7 @@ impl<B: Backend> Call<'_, B> {
                 self.refuse(lost)
             }
             Attempt::OutOfTime => {
+                self.node_was_slow();
                 self.publish_what_may_stand(&mut lease);
                 drop(lease);
                 let late = self.out_of_time(Waiting::Body);
@@ -135,14 +145,17 @@ impl<B: Backend> Call<'_, B> {
             match timeout_at(self.deadline, lease.commit()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(fault)) if fault.kind == FaultKind::RolledBack => {
+                    self.node_answered();
                     unsettled.nothing_happened();
                     return Err(Error::RolledBack { method: self.op.name() });
                 }
                 Ok(Err(fault)) if fault.kind.suspects_node() => {
+                    self.node_failed(&fault);
                     self.suspect();
                     return Err(self.outcome_unknown(target, fault.message));
                 }
                 Ok(Err(fault)) => {
+                    self.node_failed(&fault);
                     unsettled.nothing_happened();
                     return Err(self.database_error("COMMIT", target, fault));
                 }
@@ -207,7 +220,10 @@ impl<B: Backend> Call<'_, B> {
     }
 
     fn may_run_again(&self) -> bool {
-        self.op.may_run_again() && self.reruns + 1 < self.runtime.config.call.attempts && Instant::now() < self.deadline
+        self.op.may_run_again()
+            && self.reruns + 1 < self.runtime.config.call.attempts
+            && Instant::now() < self.deadline
+            && self.runtime.may_retry(Again::Body)
     }
 
     fn suspect(&self) {

@@ -5,6 +5,7 @@
 
 mod acquire;
 mod after;
+mod again;
 mod end;
 
 use std::future::{Future, poll_fn};
@@ -36,6 +37,12 @@ pub struct Call<'a, B: Backend> {
     plan: Option<Plan>,
     next: usize,
     at: Option<Target>,
+    /// When it got its connection; when it began, where nobody asks how long the node takes.
+    got_at: Instant,
+    /// Whether it waits for another attempt to connect.
+    patient: bool,
+    /// How often it has looked for a connection again.
+    looks: u32,
     reruns: u32,
     refusals: Vec<Refusal>,
     /// Whether the result may be cached, so that it matters how new it is.
@@ -77,6 +84,9 @@ impl<'a, B: Backend> Call<'a, B> {
             plan: None,
             next: 0,
             at: None,
+            got_at: started,
+            patient: true,
+            looks: 0,
             reruns: 0,
             refusals: Vec::new(),
             notes_position: false,
