@@ -46,7 +46,8 @@ impl<B: Backend> Call<'_, B> {
         }
         loop {
             let Some(target) = self.next_target() else {
-                if self.waits_to_look_again().await {
+                // Rare, so it takes no room in every call's future.
+                if Box::pin(self.waits_to_look_again()).await {
                     continue;
                 }
                 return Err(self.nobody());
@@ -122,7 +123,8 @@ impl<B: Backend> Call<'_, B> {
     }
 
     async fn try_target(&mut self, target: Target) -> Result<Lease<B>, Refused> {
-        let pool = self.runtime.pool(target.node, target.lane);
+        let runtime = self.runtime;
+        let pool = runtime.pool(target.node, target.lane);
         // A pooled connection may have died a moment ago: those that did are closed, and the next one is tried.
         loop {
             let mut lease =
@@ -131,7 +133,8 @@ impl<B: Backend> Call<'_, B> {
             if self.is_ready_at_once(target) {
                 return Ok(lease);
             }
-            match timeout_at(self.deadline, self.prepare(&mut lease, target)).await {
+            let deadline = self.deadline;
+            match timeout_at(deadline, self.prepare(&mut lease, target)).await {
                 Ok(Ok(true)) => return Ok(lease),
                 Ok(Ok(false)) => {
                     return Err(Refused::Here(self.refusal(
@@ -171,7 +174,7 @@ impl<B: Backend> Call<'_, B> {
     }
 
     /// Makes a connection ready for the body; false when the node's data is too old for the caller.
-    async fn prepare(&self, lease: &mut Lease<B>, target: Target) -> Result<bool, Fault> {
+    async fn prepare(&mut self, lease: &mut Lease<B>, target: Target) -> Result<bool, Fault> {
         if target.lane == Lane::Critical {
             lease.set_read_only(self.op.intent() == Intent::Read).await?;
         }
@@ -180,7 +183,9 @@ impl<B: Backend> Call<'_, B> {
         {
             return Ok(false);
         }
-        if self.op.in_transaction() {
+        if self.op.in_transaction() && self.runtime.config.call.resolve_outcome {
+            self.mark = lease.begin_marked().await?;
+        } else if self.op.in_transaction() {
             lease.begin().await?;
         }
         Ok(true)

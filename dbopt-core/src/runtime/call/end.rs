@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::fate::FoundOut;
 use super::{Attempt, Call};
 use crate::backend::{Backend, Connection, Fault, FaultKind};
 use crate::cache::Acknowledged;
@@ -141,6 +142,7 @@ impl<B: Backend> Call<'_, B> {
         let note = self.note(lease, target).await?;
         // Whatever happens from here on: what may be committed is invalidated.
         let mut unsettled = self.after.unsettled(&self.runtime.cache);
+        let mut found_out = None;
         if self.op.in_transaction() {
             match timeout_at(self.deadline, lease.commit()).await {
                 Ok(Ok(())) => {}
@@ -152,7 +154,14 @@ impl<B: Backend> Call<'_, B> {
                 Ok(Err(fault)) if fault.kind.suspects_node() => {
                     self.node_failed(&fault);
                     self.suspect();
-                    return Err(self.outcome_unknown(target, fault.message));
+                    match Box::pin(self.find_out()).await {
+                        FoundOut::Committed(position) => found_out = position,
+                        FoundOut::Aborted => {
+                            unsettled.nothing_happened();
+                            return Err(self.nothing_committed(target));
+                        }
+                        FoundOut::Nothing => return Err(self.outcome_unknown(target, fault.message)),
+                    }
                 }
                 Ok(Err(fault)) => {
                     self.node_failed(&fault);
@@ -165,7 +174,7 @@ impl<B: Backend> Call<'_, B> {
         if self.context.is_none() && self.after.is_empty() {
             return Ok(());
         }
-        let position = match lease.committed_at() {
+        let position = match found_out.or_else(|| lease.committed_at()) {
             Some(position) => Some(position),
             // The data is safe whatever happens now: without the position, later reads merely go to the primary.
             None => timeout_at(self.deadline, lease.log_end()).await.ok().and_then(Result::ok),
@@ -245,16 +254,14 @@ impl<B: Backend> Call<'_, B> {
             Some(target) if !self.op.in_transaction() && self.op.intent() == Intent::Write => {
                 self.outcome_unknown(target, "the node stopped answering".into())
             }
-            Some(target) => Error::Unavailable {
-                method: self.op.name(),
-                refusals: vec![self.refusal(
-                    target,
-                    Reason::NotReady,
-                    "the node stopped answering; nothing was committed",
-                )],
-            },
+            Some(target) => self.nothing_committed(target),
             None => self.nobody(),
         }
+    }
+
+    fn nothing_committed(&self, target: Target) -> Error {
+        let refusal = self.refusal(target, Reason::NotReady, "the node stopped answering; nothing was committed");
+        Error::Unavailable { method: self.op.name(), refusals: vec![refusal] }
     }
 
     fn outcome_unknown(&self, target: Target, message: String) -> Error {

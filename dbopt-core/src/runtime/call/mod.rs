@@ -7,6 +7,7 @@ mod acquire;
 mod after;
 mod again;
 mod end;
+mod fate;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -16,7 +17,7 @@ use std::task::Poll;
 use tokio::time::{Instant, sleep_until};
 
 use super::Runtime;
-use crate::backend::Backend;
+use crate::backend::{Backend, TransactionMark};
 use crate::cache::store::Written;
 use crate::context::{self, Context};
 use crate::error::{Error, Reason, Refusal, Waiting};
@@ -44,6 +45,8 @@ pub struct Call<'a, B: Backend> {
     /// How often it has looked for a connection again.
     looks: u32,
     reruns: u32,
+    /// What its transaction can be recognised by, where that is wanted.
+    mark: Option<TransactionMark>,
     refusals: Vec<Refusal>,
     /// Whether the result may be cached, so that it matters how new it is.
     notes_position: bool,
@@ -88,6 +91,7 @@ impl<'a, B: Backend> Call<'a, B> {
             patient: true,
             looks: 0,
             reruns: 0,
+            mark: None,
             refusals: Vec::new(),
             notes_position: false,
             read_at: None,

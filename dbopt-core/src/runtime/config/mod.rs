@@ -78,11 +78,14 @@ pub struct CallConfig {
     pub timeout: Duration,
     /// How often the body of a read is run at most, when its node dies or has to cancel it. Default 3.
     pub attempts: u32,
+    /// Whether a write whose connection is lost during COMMIT asks the primary afterwards what became of it, instead of ending with
+    /// `OutcomeUnknown`. Default false. It costs each write a transaction number, also one that changes nothing.
+    pub resolve_outcome: bool,
 }
 
 impl Default for CallConfig {
     fn default() -> Self {
-        CallConfig { timeout: Duration::from_secs(30), attempts: 3 }
+        CallConfig { timeout: Duration::from_secs(30), attempts: 3, resolve_outcome: false }
     }
 }
 
