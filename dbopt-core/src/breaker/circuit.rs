@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::config::Config;
 use super::rules::Rules;
-use super::state::{Decision, Failure, Machine, State, Transition};
+use super::state::{Decision, Failure, Life, Machine, State, Transition};
 use super::stripes::{Alone, Stripes};
 use crate::backend::{ConnectError, Fault};
 use crate::op::Lane;
@@ -190,10 +190,10 @@ impl Circuit {
         drop(self.look());
     }
 
-    /// The node was seen alive; `came_back` if it had been found dead. An open circuit may be tested now.
-    pub fn alive(&self, came_back: bool) {
+    /// The node was seen alive: an open circuit may be tested now.
+    pub fn alive(&self, life: Life) {
         if !self.is_closed() {
-            self.machine.lock().alive(Instant::now(), came_back);
+            self.machine.lock().alive(Instant::now(), life);
         }
     }
 

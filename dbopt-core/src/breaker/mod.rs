@@ -28,4 +28,4 @@ pub use circuit::{Admission, Changes, Circuit, CircuitStatus, Probe, Refused};
 pub use config::{Config, RetryConfig};
 pub use retry::waits;
 pub use rules::Rules;
-pub use state::{Failure, Policy, State, Transition};
+pub use state::{Failure, Life, Policy, State, Transition};

@@ -75,6 +75,15 @@ pub struct Transition {
     pub test_in: Option<Duration>,
 }
 
+/// What was seen of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// It had been found dead and is back.
+    Returned,
+    /// It answered its monitor then, although calls had met errors there.
+    Answered(Instant),
+}
+
 /// Whether a call may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
@@ -117,6 +126,8 @@ pub(super) struct Machine {
     forgiven: Option<Instant>,
     /// Openings since it was closed.
     openings: u32,
+    /// When it opened last.
+    opened_at: Option<Instant>,
     /// Whether a mere sign of life has brought the test forward since it opened.
     hastened: bool,
     tests: u64,
@@ -136,6 +147,7 @@ impl Machine {
             losses_began: None,
             forgiven: None,
             openings: 0,
+            opened_at: None,
             hastened: false,
             tests: 0,
             cause: None,
@@ -263,10 +275,15 @@ impl Machine {
         if self.is_under_way(test) { self.enter(Phase::Open { due: now }, now) } else { None }
     }
 
-    /// The node was seen alive: the test is due. A mere sign of life counts once until the circuit closes; a node that was found dead and came
-    /// back is believed each time, so one that goes up and down is never locked out longer than it is down.
-    pub(super) fn alive(&mut self, now: Instant, came_back: bool) {
-        if self.phase == Phase::Closed || self.hastened && !came_back {
+    /// The node was seen alive: the test is due. A mere answer counts once until the circuit closes, and only if it came after it opened; a
+    /// node that was found dead and came back is believed each time, so one that goes up and down is never locked out longer than it
+    /// is down.
+    pub(super) fn alive(&mut self, now: Instant, life: Life) {
+        let believed = match life {
+            Life::Returned => true,
+            Life::Answered(then) => !self.hastened && self.opened_at.is_some_and(|opened| then > opened),
+        };
+        if self.phase == Phase::Closed || !believed {
             return;
         }
         self.hastened = true;
@@ -292,6 +309,7 @@ impl Machine {
         let doubled = self.policy.open.saturating_mul(1u32.checked_shl(self.openings).unwrap_or(u32::MAX));
         let wait = doubled.min(self.policy.open_max).mul_f64(1.0 + 0.1 * random.clamp(0.0, 1.0));
         self.openings = self.openings.saturating_add(1);
+        self.opened_at = Some(now);
         self.enter(Phase::Open { due: now + wait }, now)
     }
 

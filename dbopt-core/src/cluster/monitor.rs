@@ -32,8 +32,8 @@ pub struct Cluster {
 struct Signals {
     /// A call met an error that points at the node; cleared by the next answered probe.
     suspect: AtomicBool,
-    /// How often it answered after it had been suspect.
-    cleared: AtomicU64,
+    /// When it answered last although it had been suspect, in milliseconds of the cluster's own clock; 0: never.
+    answered: AtomicU64,
     /// The furthest position seen there on the snapshot's timeline.
     visible: AtomicU64,
     /// Calls in a row that waited in vain for it to catch up.
@@ -88,9 +88,10 @@ impl Cluster {
         self.signals[node].suspect.load(Ordering::Relaxed)
     }
 
-    /// How often the node has answered the monitor after calls had met errors there.
-    pub fn cleared(&self, node: usize) -> u64 {
-        self.signals[node].cleared.load(Ordering::Relaxed)
+    /// When the node answered its monitor last although calls had met errors there.
+    pub fn answered(&self, node: usize) -> Option<Instant> {
+        let ms = self.signals[node].answered.load(Ordering::Relaxed);
+        (ms > 0).then(|| self.born + Duration::from_millis(ms))
     }
 
     /// Completes when the node is found unreachable after this call.
@@ -147,8 +148,9 @@ impl Cluster {
         };
         let signals = &self.signals[node];
         if answered {
-            let was_suspect = signals.suspect.swap(false, Ordering::Relaxed);
-            signals.cleared.fetch_add(u64::from(was_suspect), Ordering::Relaxed);
+            if signals.suspect.swap(false, Ordering::Relaxed) {
+                signals.answered.store(self.born.elapsed().as_millis() as u64, Ordering::Relaxed);
+            }
         }
         let timeline = |t: &Topology| t.nodes[node].position.map(|p| p.timeline);
         if timeline(&before) != timeline(&after) {

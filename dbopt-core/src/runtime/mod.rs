@@ -182,6 +182,7 @@ impl<B: Backend> Runtime<B> {
                 pool.retry_now();
             }
         }
+        self.resilience.pools_followed();
     }
 
     /// Begins a call of `op`; the macros write the steps that follow.

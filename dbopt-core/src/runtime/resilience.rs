@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Runtime;
 use crate::backend::{Backend, Role};
-use crate::breaker::{Budget, RetryConfig};
+use crate::breaker::{Budget, Life, RetryConfig};
 use crate::cluster::{NodeState, NodeView, Topology};
 use crate::error::Reason;
 use crate::observe::RetryCounts;
@@ -22,6 +23,8 @@ pub(super) struct Resilience {
     /// Looks for a connection that were repeated, by what had kept the one before from succeeding.
     connects: Mutex<BTreeMap<&'static str, u64>>,
     bodies: AtomicU64,
+    /// Changes its value when the pools have followed a change of the cluster.
+    followed: watch::Sender<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +32,6 @@ struct Known {
     healthy: bool,
     role: Option<Role>,
     timeline: Option<u32>,
-    cleared: u64,
 }
 
 impl Known {
@@ -39,7 +41,6 @@ impl Known {
             // A silent node says neither; it is compared with what it said last.
             role: node.role.or(before.and_then(|known| known.role)),
             timeline: node.position.map(|p| p.timeline).or(before.and_then(|known| known.timeline)),
-            cleared: before.map_or(0, |known| known.cleared),
         }
     }
 }
@@ -65,7 +66,18 @@ impl Resilience {
             known: Mutex::default(),
             connects: Mutex::default(),
             bodies: AtomicU64::new(0),
+            followed: watch::Sender::new(0),
         }
+    }
+
+    /// Tells those who wait that the pools are what the cluster is now.
+    pub(super) fn pools_followed(&self) {
+        self.followed.send_modify(|count| *count += 1);
+    }
+
+    /// Changes its value when the pools have followed a change of the cluster.
+    pub(super) fn followed(&self) -> watch::Receiver<u64> {
+        self.followed.subscribe()
     }
 }
 
@@ -107,7 +119,7 @@ impl<B: Backend> Runtime<B> {
                 if another {
                     pool.circuit().reset();
                 } else if now.healthy && !before.healthy {
-                    pool.circuit().alive(true);
+                    pool.circuit().alive(Life::Returned);
                 }
             }
         }
@@ -115,10 +127,9 @@ impl<B: Backend> Runtime<B> {
 
     /// A node that calls had met errors on, and that answers its monitor all the same, may be tested.
     pub(super) fn tell_circuits_of_answers(&self) {
-        for (i, known) in self.resilience.known.lock().iter_mut().enumerate() {
-            let cleared = self.cluster.cleared(i);
-            if std::mem::replace(&mut known.cleared, cleared) != cleared {
-                self.pools[i].iter().for_each(|pool| pool.circuit().alive(false));
+        for (i, pools) in self.pools.iter().enumerate() {
+            if let Some(then) = self.cluster.answered(i) {
+                pools.iter().for_each(|pool| pool.circuit().alive(Life::Answered(then)));
             }
         }
     }

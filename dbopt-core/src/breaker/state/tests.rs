@@ -169,11 +169,11 @@ fn flapping_does_not_lock_out() {
     let mut bench = Bench::opened();
     for _ in 0..20 {
         bench.pass(2);
-        bench.machine.alive(bench.now, true);
+        bench.machine.alive(bench.now, Life::Returned);
         bench.fail_test();
     }
     bench.pass(1);
-    bench.machine.alive(bench.now, true);
+    bench.machine.alive(bench.now, Life::Returned);
     let Decision::Test(test) = bench.admit() else { panic!("it is due") };
     assert!(bench.machine.test_succeeded(bench.now, test).is_some());
 }
@@ -183,7 +183,7 @@ fn news_that_comes_during_a_test_is_not_lost() {
     let mut bench = Bench::opened();
     bench.pass(30);
     let Decision::Test(test) = bench.admit() else { panic!("it is due") };
-    bench.machine.alive(bench.now, true);
+    bench.machine.alive(bench.now, Life::Returned);
     bench.machine.test_failed(bench.now, test, "it was too early", 0.0);
     assert!(matches!(bench.admit(), Decision::Test(_)));
 }
@@ -192,9 +192,12 @@ fn news_that_comes_during_a_test_is_not_lost() {
 #[test]
 fn a_mere_sign_of_life_brings_one_test_forward_and_no_more() {
     let mut bench = Bench::opened();
-    bench.machine.alive(bench.now, false);
+    bench.machine.alive(bench.now, Life::Answered(bench.now));
+    assert_eq!(bench.admit(), Decision::Refuse(Duration::from_secs(30)), "it was seen before the circuit opened");
+    bench.pass(1);
+    bench.machine.alive(bench.now, Life::Answered(bench.now));
     bench.fail_test();
-    bench.machine.alive(bench.now, false);
+    bench.machine.alive(bench.now, Life::Answered(bench.now + Duration::from_secs(1)));
     assert_eq!(bench.admit(), Decision::Refuse(Duration::from_secs(60)));
 }
 
@@ -299,7 +302,7 @@ proptest! {
                     if changed { running = None; earliest_test = None; }
                 },
                 Event::Alive(came_back) => {
-                    bench.machine.alive(now, came_back);
+                    bench.machine.alive(now, if came_back { Life::Returned } else { Life::Answered(now) });
                     earliest_test = bench.machine.test_in(now).map(|wait| now + wait);
                 }
                 Event::Reset => { bench.machine.reset(now); running = None; since.clear(); }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::backend::{Fault, Health};
-use crate::breaker::{Failure, State};
+use crate::breaker::{Failure, Life, State};
 
 /// The longest that a circuit is open before its first test.
 const OPEN: Duration = Duration::from_secs(33);
@@ -132,7 +132,7 @@ async fn a_pool_that_nobody_asks_comes_back_by_itself() {
 async fn news_of_the_node_makes_the_test_due() {
     let bench = guarded(Lane::Write, 0, 10);
     bench.open_circuit();
-    bench.pool.circuit().alive(true);
+    bench.pool.circuit().alive(Life::Returned);
     assert!(acquire(&bench.pool).await.is_ok());
 }
 

@@ -49,7 +49,8 @@ impl<B: Backend> Call<'_, B> {
     }
 
     async fn until_somewhere_to_go(&self, until: Instant) {
-        let mut changes = self.runtime.cluster.changes();
+        // Not the cluster's own changes: a new primary's pools have no room before they have followed.
+        let mut changes = self.runtime.resilience.followed();
         let mut nowhere = self.make_plan().get(0).is_none();
         loop {
             tokio::select! {
