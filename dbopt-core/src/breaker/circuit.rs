@@ -131,32 +131,37 @@ impl Circuit {
         self.successes.add_one();
     }
 
-    /// Notes a call that the node answered after such a time.
+    /// Notes a call that began then and that the node has answered. The clock is read only where slow calls count.
     #[inline]
-    pub fn answered(&self, took: Duration) {
-        match self.slow_call {
-            Some(limit) if took >= limit => {
-                self.failed(Failure::Slow, &format!("a call took {took:?} (breaker.slow_call)"))
-            }
-            _ => self.succeeded(),
+    pub fn answered(&self, since: Instant) {
+        if self.slow_call.is_none() || !self.was_slow(since) {
+            self.succeeded();
         }
     }
 
-    /// Notes a call that was given up after such a time without an answer: a failure if it was a slow one, or else nothing.
-    pub fn unanswered(&self, took: Duration) {
-        if self.slow_call.is_some_and(|limit| took >= limit) {
-            self.answered(took);
-        }
+    /// Notes a call that began then and was given up without an answer: a failure if it was a slow one, or else nothing.
+    pub fn unanswered(&self, since: Instant) {
+        self.was_slow(since);
     }
 
-    /// Notes a call that met `fault`: a failure if it is the node's, a success if it is the application's own.
-    pub fn met(&self, fault: &Fault, took: Duration) {
+    #[cold]
+    fn was_slow(&self, since: Instant) -> bool {
+        let took = since.elapsed();
+        let slow = self.slow_call.is_some_and(|limit| took >= limit);
+        if slow {
+            self.failed(Failure::Slow, &format!("a call took {took:?} (breaker.slow_call)"));
+        }
+        slow
+    }
+
+    /// Notes a call that began then and met `fault`: a failure if it is the node's, a success if it is the application's own.
+    pub fn met(&self, fault: &Fault, since: Instant) {
         use crate::backend::FaultKind::{Application, RolledBack};
         let code = fault.sqlstate.map(|code| format!(", SQLSTATE {code}")).unwrap_or_default();
         match self.rules.fault(fault) {
             // Without its text, which may quote data.
             Some(failure) => self.failed(failure, &format!("a call met {}{code}", fault.kind.name())),
-            None if matches!(fault.kind, Application | RolledBack) => self.answered(took),
+            None if matches!(fault.kind, Application | RolledBack) => self.answered(since),
             None => {}
         }
     }

@@ -63,7 +63,7 @@ async fn what_the_application_does_wrong_keeps_it_closed() {
     for code in [b"23505", b"42601", b"57014", b"40001"] {
         let sqlstate = SqlState(*code);
         let fault = Fault { kind: FaultKind::of(sqlstate, false), sqlstate: Some(sqlstate), message: String::new() };
-        (0..1000).for_each(|_| circuit.met(&fault, Duration::ZERO));
+        (0..1000).for_each(|_| circuit.met(&fault, Instant::now()));
     }
     assert!(circuit.is_closed());
     assert_eq!(circuit.successes(), 3000, "a node that answers so works; of a cancelled statement nobody knows");
@@ -71,7 +71,8 @@ async fn what_the_application_does_wrong_keeps_it_closed() {
 
 #[tokio::test(start_paused = true)]
 async fn slow_calls_count_if_wanted() {
-    let slow = Duration::from_secs(2);
+    let slow = Instant::now();
+    tokio::time::advance(Duration::from_secs(2)).await;
     let usual = circuit(&Config::default());
     let strict = circuit(&Config { slow_call: Duration::from_secs(1), ..Config::default() });
     for _ in 0..5 {

@@ -185,7 +185,7 @@ async fn sessions_that_are_ended_together_open_nothing() {
     let held = bench.all_in_use(40).await;
     bench.node.deaths.fetch_add(1, Ordering::SeqCst);
     for lease in held {
-        bench.pool.circuit().met(&Fault::lost("terminated"), Duration::ZERO);
+        bench.pool.circuit().met(&Fault::lost("terminated"), Instant::now());
         lease.close();
     }
     assert_eq!(bench.all_in_use(40).await.len(), 40);

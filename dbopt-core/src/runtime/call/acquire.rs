@@ -144,7 +144,7 @@ impl<B: Backend> Call<'_, B> {
                     )));
                 }
                 Ok(Err(fault)) if fault.kind.suspects_node() => {
-                    pool.circuit().met(&fault, Duration::ZERO);
+                    pool.circuit().met(&fault, Instant::now());
                     lease.close();
                     self.runtime.cluster.suspect(target.node);
                     if self.runtime.cluster.topology().nodes[target.node].state == NodeState::Unreachable {
@@ -152,7 +152,7 @@ impl<B: Backend> Call<'_, B> {
                     }
                 }
                 Ok(Err(fault)) if fault.kind.may_succeed_elsewhere() => {
-                    pool.circuit().met(&fault, Duration::ZERO);
+                    pool.circuit().met(&fault, Instant::now());
                     return Err(Refused::Here(self.refusal(target, Reason::Other, &fault.message)));
                 }
                 Ok(Err(fault)) => return Err(Refused::Call(self.database_error("BEGIN", target, fault))),

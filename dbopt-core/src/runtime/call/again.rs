@@ -82,14 +82,14 @@ impl<B: Backend> Call<'_, B> {
     /// Tells the circuit that the node answered.
     pub(super) fn node_answered(&self) {
         if let Some(circuit) = self.circuit() {
-            circuit.answered(self.got_at.elapsed());
+            circuit.answered(self.got_at);
         }
     }
 
     /// Tells the circuit what the call met.
     pub(super) fn node_failed(&self, fault: &Fault) {
         if let Some(circuit) = self.circuit() {
-            circuit.met(fault, self.got_at.elapsed());
+            circuit.met(fault, self.got_at);
         }
     }
 
@@ -103,7 +103,7 @@ impl<B: Backend> Call<'_, B> {
     /// Tells the circuit that the call's time was up, which is the node's fault only if it is said to be.
     pub(super) fn node_was_slow(&self) {
         if let Some(circuit) = self.circuit() {
-            circuit.unanswered(self.got_at.elapsed());
+            circuit.unanswered(self.got_at);
         }
     }
 
