@@ -185,3 +185,6 @@ impl<'a, B: Backend> Call<'a, B> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
