@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::config::Config;
 use super::rules::Rules;
-use super::state::{Decision, Failure, Life, Machine, State, Transition};
+use super::state::{A_MOMENT, Decision, Failure, Life, Machine, State, Transition};
 use super::stripes::{Alone, Stripes};
 use crate::backend::{ConnectError, Fault};
 use crate::op::Lane;
@@ -215,7 +215,7 @@ impl Circuit {
             return None;
         }
         let machine = self.machine.lock();
-        let retry_after = machine.test_in(Instant::now()).unwrap_or_default();
+        let retry_after = machine.test_in(Instant::now()).unwrap_or(A_MOMENT);
         Some(Refused { retry_after, cause: machine.cause().cloned() })
     }
 
@@ -259,12 +259,18 @@ impl Circuit {
         drop(machine);
         let cause = changed.cause.as_deref().unwrap_or("");
         let (node, lane, from) = (&self.node, self.lane, changed.from.name());
-        match changed.to {
-            State::Open => {
-                tracing::warn!(%node, %lane, from, test_in = ?changed.test_in.unwrap_or_default(), "circuit opened: {cause}")
+        match (changed.from, changed.to) {
+            (State::HalfOpen, State::Open) if changed.test_in <= Some(A_MOMENT) => {
+                tracing::debug!(%node, %lane, "the test of an open circuit was given up, or came too early");
             }
-            State::HalfOpen => tracing::info!(%node, %lane, from, "circuit half-open: one test connection is made"),
-            State::Closed => tracing::info!(%node, %lane, from, "circuit closed"),
+            (_, State::Open) => {
+                let test_in = changed.test_in.unwrap_or_default();
+                tracing::warn!(%node, %lane, from, ?test_in, "circuit opened: {cause}");
+            }
+            (_, State::HalfOpen) => {
+                tracing::debug!(%node, %lane, from, "circuit half-open: one test connection is made")
+            }
+            (_, State::Closed) => tracing::info!(%node, %lane, from, "circuit closed"),
         }
     }
 }

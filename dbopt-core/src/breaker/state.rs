@@ -106,8 +106,9 @@ enum Phase {
     },
 }
 
-/// What those are told who come while a test is made.
-const A_MOMENT: Duration = Duration::from_millis(100);
+/// What those are told who come while a test is made; and how long a test that was given up waits for the next caller, so that one which cannot
+/// even begin is not tried by each.
+pub(super) const A_MOMENT: Duration = Duration::from_millis(100);
 
 /// The state of a circuit.
 #[derive(Debug)]
@@ -270,9 +271,9 @@ impl Machine {
         self.open(now, random)
     }
 
-    /// The test was given up without a result: the next caller makes it.
+    /// The test was given up without a result: the next caller makes it, a moment later.
     pub(super) fn test_returned(&mut self, now: Instant, test: u64) -> Option<Transition> {
-        if self.is_under_way(test) { self.enter(Phase::Open { due: now }, now) } else { None }
+        if self.is_under_way(test) { self.enter(Phase::Open { due: now + A_MOMENT }, now) } else { None }
     }
 
     /// The node was seen alive: the test is due. A mere answer counts once until the circuit closes, and only if it came after it opened; a

@@ -147,10 +147,8 @@ impl Cluster {
             (self.snapshot.swap(after.clone()), after)
         };
         let signals = &self.signals[node];
-        if answered {
-            if signals.suspect.swap(false, Ordering::Relaxed) {
-                signals.answered.store(self.born.elapsed().as_millis() as u64, Ordering::Relaxed);
-            }
+        if answered && signals.suspect.swap(false, Ordering::Relaxed) {
+            signals.answered.store(self.born.elapsed().as_millis() as u64, Ordering::Relaxed);
         }
         let timeline = |t: &Topology| t.nodes[node].position.map(|p| p.timeline);
         if timeline(&before) != timeline(&after) {

@@ -180,6 +180,13 @@ impl<B: Backend> Pool<B> {
     /// Passes, or makes the test connection if it is due and nobody else does.
     #[cold]
     fn ask_circuit(self: &Arc<Self>) -> Result<(), Refusal> {
+        let (closed, limit) = {
+            let lobby = self.lobby.lock();
+            (lobby.closed, lobby.limit)
+        };
+        if closed || limit == 0 {
+            return Err(if closed { self.closed() } else { self.not_served() });
+        }
         match self.circuit.admit() {
             Ok(Admission::Pass) => return Ok(()),
             Ok(Admission::Test(probe)) => {

@@ -158,6 +158,8 @@ fn a_test_that_is_given_up_is_made_by_the_next_caller() {
     bench.pass(30);
     let Decision::Test(first) = bench.admit() else { panic!("it is due") };
     bench.machine.test_returned(bench.now, first);
+    assert_eq!(bench.admit(), Decision::Refuse(A_MOMENT));
+    bench.pass(1);
     let Decision::Test(second) = bench.admit() else { panic!("it is due again") };
     assert_eq!(bench.machine.test_succeeded(bench.now, first), None, "a result that comes too late says nothing");
     assert!(bench.machine.test_succeeded(bench.now, second).is_some());

@@ -160,9 +160,22 @@ async fn without_room_the_test_waits_for_some() {
     settle().await;
     assert_eq!((bench.circuit(), bench.opened()), (State::Open, 1));
     drop(held);
+    sleep(Duration::from_millis(100)).await;
     refused(acquire(&bench.pool).await);
     settle().await;
     assert_eq!((bench.circuit(), bench.opened()), (State::Closed, 2));
+}
+
+/// Nothing is sent there: that is said rather than that it failed once.
+#[tokio::test(start_paused = true)]
+async fn a_lane_without_a_share_is_not_tested() {
+    let bench = guarded(Lane::Write, 0, 10);
+    bench.open_circuit();
+    bench.pool.set_share(share(0, 0));
+    sleep(OPEN).await;
+    assert_eq!(refused(acquire(&bench.pool).await).reason, Reason::NoPrimary);
+    settle().await;
+    assert_eq!((bench.attempts().len(), bench.circuit()), (0, State::Open));
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use super::Call;
 use crate::backend::{Backend, Fault};
 use crate::breaker::{Circuit, Failure, waits};
 use crate::context;
-use crate::error::Reason;
+use crate::error::{Reason, Refusal};
 use crate::random;
 use crate::runtime::resilience::Again;
 
@@ -30,8 +30,8 @@ impl<B: Backend> Call<'_, B> {
         }
         let now = Instant::now();
         let left = self.deadline.saturating_duration_since(now);
-        let passing = self.refusals.iter().filter(|refusal| refusal.reason.may_pass());
-        let rests = passing.filter_map(|refusal| refusal.retry_after).min();
+        let resting = self.refusals.iter().filter(|refusal| refusal.reason != Reason::CircuitOpen);
+        let rests = resting.filter_map(|refusal| refusal.retry_after).min();
         let Some(wait) = waits(config.initial, self.looks, random::fraction(), rests, left) else { return false };
         if !self.runtime.may_retry(Again::Connect(reason)) {
             return false;
@@ -42,24 +42,27 @@ impl<B: Backend> Call<'_, B> {
             ?wait,
             "no node can serve the call: waiting for another attempt"
         );
-        self.looks += 1;
-        self.until_somewhere_to_go(now + wait).await;
+        // A change of the cluster is a new situation: only waits that ended without one are counted.
+        if !self.somewhere_to_go_before(now + wait).await {
+            self.looks += 1;
+        }
         (self.plan, self.refusals) = (None, Vec::new());
         true
     }
 
-    async fn until_somewhere_to_go(&self, until: Instant) {
+    /// Waits until there is somewhere to go where there was nowhere before; false when that has not happened until then.
+    async fn somewhere_to_go_before(&self, until: Instant) -> bool {
         // Not the cluster's own changes: a new primary's pools have no room before they have followed.
         let mut changes = self.runtime.resilience.followed();
         let mut nowhere = self.make_plan().get(0).is_none();
         loop {
             tokio::select! {
-                () = sleep_until(until) => return,
+                () = sleep_until(until) => return false,
                 Ok(()) = changes.changed() => {}
             }
             let was_nowhere = std::mem::replace(&mut nowhere, self.make_plan().get(0).is_none());
             if was_nowhere && !nowhere {
-                return;
+                return true;
             }
         }
     }
@@ -72,11 +75,23 @@ impl<B: Backend> Call<'_, B> {
             let awaited = topology.primary.is_none() && topology.epoch > 0;
             return awaited.then_some(Reason::NoPrimary);
         }
-        let reasons = || self.refusals.iter().map(|refusal| refusal.reason);
-        if !reasons().all(|reason| reason.may_pass() || reason == Reason::CircuitOpen) {
+        let known = |refusal: &Refusal| refusal.reason.may_pass() || refusal.reason == Reason::CircuitOpen;
+        if !self.refusals.iter().all(known) {
             return None;
         }
-        reasons().find(|reason| reason.may_pass())
+        self.refusals.iter().find(|refusal| self.may_pass(refusal)).map(|refusal| refusal.reason)
+    }
+
+    /// Whether a node may serve soon that did not. An open circuit is waited for only if it is tested before the call's next look, or if
+    /// the monitor is about to say what the matter is.
+    fn may_pass(&self, refusal: &Refusal) -> bool {
+        if refusal.reason != Reason::CircuitOpen {
+            return refusal.reason.may_pass();
+        }
+        let step = self.runtime.config.retry.initial.saturating_mul(1 << self.looks.min(10));
+        let cluster = &self.runtime.cluster;
+        let node = cluster.names().iter().position(|name| *name == refusal.node);
+        refusal.retry_after.is_some_and(|wait| wait <= step) || node.is_some_and(|node| cluster.is_suspect(node))
     }
 
     /// Tells the circuit that the node answered.

@@ -22,7 +22,7 @@ type Db = Arc<Runtime<FakeCluster>>;
 /// A primary `a` and a replica `b`.
 async fn pair(change: impl FnOnce(&mut Config)) -> (FakeCluster, Db) {
     let cluster = FakeCluster::default();
-    (cluster.node("a"), cluster.node("b"));
+    drop((cluster.node("a"), cluster.node("b")));
     let mut config = Config::for_urls(["fake://a", "fake://b"]);
     change(&mut config);
     let db = Runtime::connect(cluster.clone(), config).await.expect("both answer");
@@ -85,9 +85,35 @@ async fn a_read_waits_for_nobody_while_another_node_can_serve_it() {
     served.0.expect("with nobody left it waits");
 }
 
+/// A restart under load: one of all who wait makes the test, and the others wait for its result rather than being refused.
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_are_not_refused_while_the_circuit_is_tested() {
+    let (cluster, db) = pair(|_| ()).await;
+    *cluster.node("a").connect_delay.lock() = Duration::from_millis(20);
+    cluster.node("a").kill();
+    (0..40).for_each(|_| db.pool(0, Lane::Write).circuit().failed(Failure::Connect, "no"));
+    db.cluster().suspect(0);
+    let callers: Vec<_> = (0..10)
+        .map(|_| {
+            let db = db.clone();
+            tokio::spawn(async move { write(&db).await })
+        })
+        .collect();
+    sleep(Duration::from_secs(2)).await;
+    cluster.node("a").revive();
+    for caller in callers {
+        caller.await.unwrap().expect("it is served");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_in_vain() {
     let began = Instant::now();
+    // For a circuit that is open for half a minute.
+    let (_, db) = pair(|_| ()).await;
+    (0..5).for_each(|_| db.pool(0, Lane::Write).circuit().failed(Failure::Connect, "no"));
+    let error = write(&db).await.unwrap_err();
+    assert!(error.to_string().contains("circuit is open") && error.retry_after() > Some(Duration::from_secs(29)));
     // For a password to become right.
     let (cluster, db) = pair(|_| ()).await;
     cluster.node("a").kill();
