@@ -82,15 +82,20 @@ impl Resilience {
 }
 
 impl<B: Backend> Runtime<B> {
+    /// Counts a retry that is paid for already.
+    pub(super) fn retries(&self, again: Again) {
+        match again {
+            Again::Connect(reason) => *self.resilience.connects.lock().entry(reason.name()).or_default() += 1,
+            Again::Body => drop(self.resilience.bodies.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
     /// Takes a retry out of the budget, if there is one.
     pub(super) fn may_retry(&self, again: Again) -> bool {
         let calls = self.pools.iter().flatten().map(|pool| pool.circuit().successes()).sum();
         let granted = self.resilience.budget.lock().take(Instant::now(), calls);
         if granted {
-            match again {
-                Again::Connect(reason) => *self.resilience.connects.lock().entry(reason.name()).or_default() += 1,
-                Again::Body => drop(self.resilience.bodies.fetch_add(1, Ordering::Relaxed)),
-            }
+            self.retries(again);
         }
         granted
     }

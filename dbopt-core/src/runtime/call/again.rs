@@ -33,9 +33,13 @@ impl<B: Backend> Call<'_, B> {
         let resting = self.refusals.iter().filter(|refusal| refusal.reason != Reason::CircuitOpen);
         let rests = resting.filter_map(|refusal| refusal.retry_after).min();
         let Some(wait) = waits(config.initial, self.looks, random::fraction(), rests, left) else { return false };
-        if !self.runtime.may_retry(Again::Connect(reason)) {
+        // A call pays for its first wait: pools attempt to connect once for all who wait, however often they look.
+        if self.waited {
+            self.runtime.retries(Again::Connect(reason));
+        } else if !self.runtime.may_retry(Again::Connect(reason)) {
             return false;
         }
+        self.waited = true;
         tracing::debug!(
             method = self.op.name(),
             reason = reason.name(),

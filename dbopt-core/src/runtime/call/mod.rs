@@ -42,6 +42,8 @@ pub struct Call<'a, B: Backend> {
     got_at: Instant,
     /// Whether it waits for another attempt to connect.
     patient: bool,
+    /// Whether it has.
+    waited: bool,
     /// How often it has looked for a connection again.
     looks: u32,
     reruns: u32,
@@ -89,6 +91,7 @@ impl<'a, B: Backend> Call<'a, B> {
             at: None,
             got_at: started,
             patient: true,
+            waited: false,
             looks: 0,
             reruns: 0,
             mark: None,
