@@ -209,6 +209,8 @@ pub enum Reason {
     WrongServer,
     /// A recent attempt failed; the next one is made later.
     BackingOff,
+    /// The node failed too often: calls are refused until a test connection succeeds.
+    CircuitOpen,
     /// Too many callers are waiting already.
     QueueFull,
     /// All connections are taken and the caller must not wait.
@@ -244,6 +246,19 @@ impl Reason {
         matches!(self, Reason::Refused | Reason::ConnectTimeout | Reason::NotReady | Reason::UnknownHost)
     }
 
+    /// Whether the same may be otherwise in a moment, so that it makes sense to wait for another attempt to connect.
+    pub const fn may_pass(self) -> bool {
+        matches!(
+            self,
+            Reason::Refused
+                | Reason::ConnectTimeout
+                | Reason::ServerFull
+                | Reason::NotReady
+                | Reason::BackingOff
+                | Reason::NoPrimary
+        )
+    }
+
     /// The reason's name as it appears in metrics and JSON.
     pub const fn name(self) -> &'static str {
         match self {
@@ -257,6 +272,7 @@ impl Reason {
             Reason::Tls => "tls",
             Reason::WrongServer => "wrong_server",
             Reason::BackingOff => "backing_off",
+            Reason::CircuitOpen => "circuit_open",
             Reason::QueueFull => "queue_full",
             Reason::Busy => "busy",
             Reason::AcquireTimeout => "acquire_timeout",

@@ -5,6 +5,7 @@
 
 pub mod log;
 pub mod openmetrics;
+pub mod outage;
 pub mod shelf;
 pub mod things;
 

@@ -26,7 +26,7 @@ pub enum FaultKind {
     ReadOnly,
     /// The replica had to cancel the read to go on replaying (40001 or 40P01 on a standby).
     RecoveryConflict,
-    /// The server lacks resources (class 53: connections, memory, disk).
+    /// The server lacks resources, or its machine fails it (class 53: connections, memory, disk; 58000 and 58030).
     Resources,
     /// The server is stopping, restarting or was told to drop the session (57P01 to 57P05).
     ServerStopping,
@@ -43,11 +43,25 @@ impl FaultKind {
             (b"57P01" | b"57P02" | b"57P03" | b"57P05", _) => FaultKind::ServerStopping,
             (b"57P04", _) => FaultKind::ConnectionLost,
             (_, [b'0', b'8']) => FaultKind::ConnectionLost,
-            (_, [b'5', b'3']) => FaultKind::Resources,
+            (_, [b'5', b'3']) | (b"58000" | b"58030", _) => FaultKind::Resources,
             (b"25006", _) => FaultKind::ReadOnly,
             (b"57014", _) => FaultKind::Cancelled,
             (b"40001" | b"40P01", _) if standby => FaultKind::RecoveryConflict,
             _ => FaultKind::Application,
+        }
+    }
+
+    /// What it is called in logs and in the state.
+    pub const fn name(self) -> &'static str {
+        match self {
+            FaultKind::Application => "an error of its own",
+            FaultKind::Cancelled => "a cancellation",
+            FaultKind::RolledBack => "a rollback",
+            FaultKind::ReadOnly => "a node that takes no writes",
+            FaultKind::RecoveryConflict => "a conflict with replaying",
+            FaultKind::Resources => "a lack of resources",
+            FaultKind::ServerStopping => "a server that stops",
+            FaultKind::ConnectionLost => "the loss of its connection",
         }
     }
 
@@ -100,6 +114,8 @@ mod tests {
         assert_eq!(kind(b"57P01", false), FaultKind::ServerStopping);
         assert_eq!(kind(b"08006", false), FaultKind::ConnectionLost);
         assert_eq!(kind(b"53300", false), FaultKind::Resources);
+        assert_eq!(kind(b"58030", false), FaultKind::Resources);
+        assert_eq!(kind(b"58P01", false), FaultKind::Application, "a file that the application named");
         assert_eq!(kind(b"25006", true), FaultKind::ReadOnly);
     }
 }

@@ -90,6 +90,28 @@ pub struct NodeReport {
     pub read_only: bool,
 }
 
+/// What a transaction can be recognised by after its connection is lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionMark {
+    /// Its number on the server.
+    pub id: u64,
+    /// The run of the server it belongs to: after a crash or a failover its number may be given to another one.
+    pub life: String,
+}
+
+/// What became of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Everything it wrote is there.
+    Committed,
+    /// Nothing it wrote is there.
+    Aborted,
+    /// It has not ended yet.
+    InProgress,
+    /// The server cannot tell.
+    Unknown,
+}
+
 /// What a server is in its cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -177,6 +199,16 @@ pub trait Connection: Send + Sync + 'static {
 
     /// Opens a transaction.
     fn begin(&mut self) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Opens a transaction that can be recognised later, in the same round trip. `None`: this driver cannot.
+    fn begin_marked(&mut self) -> impl Future<Output = Result<Option<TransactionMark>, Fault>> + Send {
+        async { self.begin().await.map(|()| None) }
+    }
+
+    /// On a primary: what became of a transaction whose connection was lost.
+    fn fate_of(&mut self, _mark: &TransactionMark) -> impl Future<Output = Result<Fate, Fault>> + Send {
+        async { Ok(Fate::Unknown) }
+    }
 
     /// Commits it. A server that rolls back instead is a fault of kind [`FaultKind::RolledBack`].
     fn commit(&mut self) -> impl Future<Output = Result<(), Fault>> + Send;

@@ -32,6 +32,8 @@ pub struct Cluster {
 struct Signals {
     /// A call met an error that points at the node; cleared by the next answered probe.
     suspect: AtomicBool,
+    /// When it answered last although it had been suspect, in milliseconds of the cluster's own clock; 0: never.
+    answered: AtomicU64,
     /// The furthest position seen there on the snapshot's timeline.
     visible: AtomicU64,
     /// Calls in a row that waited in vain for it to catch up.
@@ -84,6 +86,12 @@ impl Cluster {
     /// Whether calls met errors that point at the node since it last answered.
     pub fn is_suspect(&self, node: usize) -> bool {
         self.signals[node].suspect.load(Ordering::Relaxed)
+    }
+
+    /// When the node answered its monitor last although calls had met errors there.
+    pub fn answered(&self, node: usize) -> Option<Instant> {
+        let ms = self.signals[node].answered.load(Ordering::Relaxed);
+        (ms > 0).then(|| self.born + Duration::from_millis(ms))
     }
 
     /// Completes when the node is found unreachable after this call.
@@ -139,8 +147,8 @@ impl Cluster {
             (self.snapshot.swap(after.clone()), after)
         };
         let signals = &self.signals[node];
-        if answered {
-            signals.suspect.store(false, Ordering::Relaxed);
+        if answered && signals.suspect.swap(false, Ordering::Relaxed) {
+            signals.answered.store(self.born.elapsed().as_millis() as u64, Ordering::Relaxed);
         }
         let timeline = |t: &Topology| t.nodes[node].position.map(|p| p.timeline);
         if timeline(&before) != timeline(&after) {

@@ -10,6 +10,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::cache::CacheCounts;
 use super::calls::{CallCounts, Calls};
 use super::histogram::{BOUNDS, HistogramCounts};
+use super::resilience::{self, CircuitCounts, RetryCounts};
 
 /// Everything that is measured at the moment of the scrape.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +19,10 @@ pub struct Gauges {
     pub nodes: Vec<NodeGauges>,
     /// One per node and lane.
     pub pools: Vec<PoolGauges>,
+    /// One per node and lane.
+    pub circuits: Vec<CircuitCounts>,
+    /// What was repeated.
+    pub retries: RetryCounts,
     /// The cache's counters, where there is a cache.
     pub cache: Option<CacheCounts>,
 }
@@ -82,6 +87,8 @@ impl Collector for Scrape {
         self.encode_calls(&mut encoder)?;
         self.encode_nodes(&mut encoder)?;
         self.encode_pools(&mut encoder)?;
+        resilience::circuits(&mut encoder, &self.gauges.circuits)?;
+        resilience::retries(&mut encoder, &self.gauges.retries)?;
         match &self.gauges.cache {
             Some(cache) => cache.encode(&mut encoder),
             None => Ok(()),

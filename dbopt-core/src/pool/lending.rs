@@ -19,6 +19,7 @@ use super::lobby::{Lobby, Waiter};
 use super::opening::Attempts;
 use super::store::{Store, Taken};
 use crate::backend::{Backend, Connection, Endpoint, Health};
+use crate::breaker::{self, Admission, Circuit, CircuitStatus};
 use crate::error::Refusal;
 use crate::op::{Lane, Op};
 
@@ -31,6 +32,8 @@ pub struct Pool<B: Backend> {
     pub(super) config: Arc<Config>,
     pub(super) budget: Arc<Budget>,
     pub(super) store: Store<B>,
+    /// Kept for the life of the pool, whatever its share is.
+    pub(super) circuit: Arc<Circuit>,
     pub(super) lobby: Mutex<Lobby<Box<Slot<B>>, Caller<B>>>,
     pub(super) attempts: Mutex<Attempts>,
     /// Signalled whenever a connection was opened or could not be.
@@ -92,6 +95,8 @@ pub struct PoolStatus {
     pub max: usize,
     /// The last failed connection attempt since the last successful one.
     pub last_error: Option<String>,
+    /// Whether calls pass, and if not, why and until when.
+    pub circuit: CircuitStatus,
 }
 
 impl<B: Backend> Pool<B> {
@@ -99,8 +104,16 @@ impl<B: Backend> Pool<B> {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn new(backend: Arc<B>, endpoint: Endpoint, lane: Lane, budget: Arc<Budget>, config: Arc<Config>) -> Arc<Self> {
+    pub fn new(
+        backend: Arc<B>,
+        endpoint: Endpoint,
+        lane: Lane,
+        budget: Arc<Budget>,
+        config: Arc<Config>,
+        breaker: &breaker::Config,
+    ) -> Arc<Self> {
         Arc::new(Pool {
+            circuit: Circuit::new(endpoint.name.clone(), lane, breaker),
             node: endpoint.name.clone(),
             lane,
             store: Store::new(backend, endpoint, lane, budget.clone(), &config),
@@ -120,13 +133,18 @@ impl<B: Backend> Pool<B> {
         self.lane
     }
 
+    /// Whether calls pass, and what is known of those that did.
+    pub fn circuit(&self) -> &Arc<Circuit> {
+        &self.circuit
+    }
+
     /// Lends a connection to a call of `op`.
     ///
     /// Callers are served first come, first served. With `may_wait` false the caller is given what is free or can be opened
     /// at once, and is refused otherwise: it never waits for another caller.
     ///
     /// # Errors
-    /// At once with the true cause when the node cannot be reached, the queue is full or the pool is closed; after
+    /// At once with the true cause when the circuit is open, the node cannot be reached, the queue is full or the pool is closed; after
     /// `pool.acquire_timeout`, or at `deadline`, when no connection came free.
     ///
     /// # Cancel safety
@@ -137,6 +155,9 @@ impl<B: Backend> Pool<B> {
         deadline: Instant,
         may_wait: bool,
     ) -> Result<Lease<B>, Refusal> {
+        if !self.circuit.is_closed() {
+            self.ask_circuit()?;
+        }
         let granted = loop {
             if let Some(lease) = self.try_acquire(op) {
                 return Ok(lease);
@@ -154,6 +175,32 @@ impl<B: Backend> Pool<B> {
             Ok(Err(_)) => Err(self.closed()),
             Err(_) => Err(self.waited_in_vain(entered.elapsed())),
         }
+    }
+
+    /// Passes, or makes the test connection if it is due and nobody else does.
+    #[cold]
+    fn ask_circuit(self: &Arc<Self>) -> Result<(), Refusal> {
+        let (closed, limit) = {
+            let lobby = self.lobby.lock();
+            (lobby.closed, lobby.limit)
+        };
+        if closed || limit == 0 {
+            return Err(if closed { self.closed() } else { self.not_served() });
+        }
+        match self.circuit.admit() {
+            Ok(Admission::Pass) => return Ok(()),
+            Ok(Admission::Test(probe)) => {
+                self.test(probe);
+                // Whoever writes has nowhere else to go, and waits for the result; a read goes on to another node at once.
+                if self.lane != Lane::Read {
+                    return Ok(());
+                }
+            }
+            Err(_) => {}
+        }
+        self.circuit.count_refused();
+        // Closed a moment ago, it lets the caller pass.
+        self.circuit_open().map_or(Ok(()), Err)
     }
 
     /// Lends a connection that is ready now, without waiting.
@@ -190,6 +237,7 @@ impl<B: Backend> Pool<B> {
         }
         // Nobody will bring a connection back, or it must be a new one.
         if (lobby.here == 0 || !caller.may_wait)
+            && self.circuit.is_closed()
             && let Some(refusal) = self.backing_off()
         {
             return Err(refusal);
@@ -289,6 +337,7 @@ impl<B: Backend> Pool<B> {
             min: lobby.min,
             max: lobby.limit,
             last_error: self.attempts.lock().cause().map(|c| c.message.clone()),
+            circuit: self.circuit.status(),
         }
     }
 }

@@ -13,6 +13,7 @@ mod opening;
 mod refusal;
 mod share;
 mod store;
+mod testing;
 #[cfg(test)]
 mod tests;
 mod upkeep;

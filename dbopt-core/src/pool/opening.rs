@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::lending::{Pool, Slot};
 use super::store::Taken;
 use crate::backend::{Backend, ConnectError};
-use crate::breaker::{Backoff, BackoffPolicy};
+use crate::breaker::{Backoff, BackoffPolicy, Probe};
 use crate::error::{Reason, Refusal};
 use crate::random;
 
@@ -53,11 +53,13 @@ impl Attempts {
 }
 
 /// An attempt under way, counted until it ends, however it does.
-struct Opening<B: Backend> {
+pub(super) struct Opening<B: Backend> {
     pool: Arc<Pool<B>>,
     round: u64,
     /// Whether to connect when nothing is parked.
     may_connect: bool,
+    /// Set if it is the circuit's test: dropped without a result, it goes back.
+    probe: Option<Probe>,
     counted: bool,
 }
 
@@ -71,9 +73,13 @@ impl<B: Backend> Drop for Opening<B> {
 }
 
 impl<B: Backend> Pool<B> {
-    /// Opens what the queue and the minimum want, as far as share and backoff allow; tells those callers so at once whom
+    /// Opens what the queue and the minimum want, as far as share, circuit and backoff allow; tells those callers so at once whom
     /// nothing will serve.
     pub(super) fn open_wanted(self: &Arc<Self>) {
+        if !self.circuit.is_closed() {
+            self.test_if_due();
+            return self.turn_away_stranded();
+        }
         let (count, round, may_connect, stranded) = {
             let mut lobby = self.lobby.lock();
             let wanted = if lobby.short_of_room { 0 } else { lobby.wanted() };
@@ -93,7 +99,7 @@ impl<B: Backend> Pool<B> {
             (count, round, may_connect, nothing_comes && !lobby.waiting.is_empty())
         };
         for _ in 0..count {
-            let opening = Opening { pool: self.clone(), round, may_connect, counted: true };
+            let opening = Opening { pool: self.clone(), round, may_connect, probe: None, counted: true };
             self.runtime.spawn(opening.run());
         }
         if stranded {
@@ -109,7 +115,7 @@ impl<B: Backend> Pool<B> {
                 _ if lobby.waiting.is_empty() => None,
                 0 => Some(self.not_served()),
                 _ if lobby.here + lobby.opening > 0 => None,
-                _ => self.backing_off(),
+                _ => self.circuit_open().or_else(|| self.backing_off()),
             };
             let Some(refusal) = refusal else { return };
             (lobby.turn_away(true), refusal)
@@ -172,7 +178,13 @@ impl<B: Backend> Pool<B> {
 }
 
 impl<B: Backend> Opening<B> {
-    async fn run(self) {
+    /// The test of an open circuit, already counted as being opened.
+    pub(super) fn for_test(pool: Arc<Pool<B>>, probe: Probe) -> Self {
+        let round = pool.attempts.lock().round;
+        Opening { pool, round, may_connect: true, probe: Some(probe), counted: true }
+    }
+
+    pub(super) async fn run(self) {
         if !self.may_connect {
             return match self.pool.store.unpark() {
                 Some(taken) => self.arrived(taken),
@@ -180,7 +192,9 @@ impl<B: Backend> Opening<B> {
             };
         }
         let releases = self.pool.budget.releases();
-        match self.pool.store.take().await {
+        let store = &self.pool.store;
+        let opened = if self.probe.is_some() { store.take_new().await } else { store.take().await };
+        match opened {
             Ok(taken) => self.arrived(taken),
             Err(cause) if cause.reason == Reason::Busy => self.no_room(releases),
             Err(cause) => self.failed(&cause),
@@ -189,16 +203,21 @@ impl<B: Backend> Opening<B> {
 
     fn arrived(mut self, mut taken: Taken<B>) {
         let pool = self.pool.clone();
+        // One that was parked tells nothing about the node.
+        let new = std::mem::take(&mut taken.new);
         let was_failing = {
             let mut attempts = pool.attempts.lock();
-            // One that was parked tells nothing about the node.
-            let new = std::mem::take(&mut taken.new);
             let was_failing = new && attempts.is_failing();
             if new {
                 attempts.succeeded();
             }
             was_failing
         };
+        match self.probe.take() {
+            Some(probe) => probe.succeeded(),
+            None if new => pool.circuit.connected(),
+            None => {}
+        }
         if was_failing {
             tracing::info!(node = %pool.node, lane = %pool.lane, "connected again");
         }
@@ -251,6 +270,10 @@ impl<B: Backend> Opening<B> {
 
     fn failed(mut self, cause: &Arc<ConnectError>) {
         let pool = self.pool.clone();
+        match self.probe.take() {
+            Some(probe) => probe.failed(cause),
+            None => pool.circuit.not_connected(cause),
+        }
         let (counted, failures, wait) = {
             let mut attempts = pool.attempts.lock();
             let counted = attempts.failed(cause, self.round, pool.config.backoff());

@@ -44,6 +44,14 @@ impl<B: Backend> Pool<B> {
         Some(self.refusal(Reason::BackingOff, detail, Some(wait)))
     }
 
+    /// The reason while the circuit is open.
+    pub(super) fn circuit_open(&self) -> Option<Refusal> {
+        let refused = self.circuit.refusing()?;
+        let cause = refused.cause.as_deref().unwrap_or("it failed too often");
+        let detail = format!("the circuit is open ({cause})");
+        Some(self.refusal(Reason::CircuitOpen, detail, Some(refused.retry_after)))
+    }
+
     pub(super) fn queue_full(&self) -> Refusal {
         let detail = format!(
             "{} callers are waiting already (pool.max_waiting); the statements are too slow or the pool too small",

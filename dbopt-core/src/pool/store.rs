@@ -85,9 +85,17 @@ impl<B: Backend> Store<B> {
     /// # Cancel safety
     /// Dropping the future ends the attempt, so callers do not await this themselves.
     pub(super) async fn take(&self) -> Result<Taken<B>, Arc<ConnectError>> {
-        if let Some(taken) = self.unpark() {
-            return Ok(taken);
+        match self.unpark() {
+            Some(taken) => Ok(taken),
+            None => self.take_new().await,
         }
+    }
+
+    /// Opens one, whatever is parked.
+    ///
+    /// # Cancel safety
+    /// As for [`Store::take`].
+    pub(super) async fn take_new(&self) -> Result<Taken<B>, Arc<ConnectError>> {
         let open = self.open_one().await.map_err(Arc::new)?;
         let turn = self.turn.lock();
         let admitted = self.parked.add(open).is_ok();

@@ -40,6 +40,7 @@ impl<B: Backend> Pool<B> {
     pub fn maintain(self: &Arc<Self>) {
         let now_ms = Instant::now().duration_since(self.born).as_millis() as u64;
         self.coarse_ms.store(now_ms, Ordering::Relaxed);
+        self.circuit.tick();
         drop(self.take_leaving(now_ms));
         self.open_wanted();
         self.report_leaks(now_ms);

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde::Serialize;
+use tokio::time::timeout_at;
 
 use super::{Call, Runtime};
 use crate::backend::{Backend, Connection};
@@ -220,7 +221,8 @@ impl<B: Backend> Runtime<B> {
 
     /// Where the primary's log ends, asked of it.
     pub(super) async fn locate(self: &Arc<Self>) -> Option<Position> {
-        let mut call = self.call(&LOCATE);
+        // Whoever asks can go on without the answer.
+        let mut call = self.call(&LOCATE).at_once();
         let mut lease = call.find_connection().await.ok()?;
         let end = tokio::time::timeout_at(call.deadline(), lease.log_end()).await;
         end.ok()?.ok()
@@ -246,7 +248,9 @@ where
             call.require(None, self.method.is_strong());
             return Next::Load(call);
         };
-        let load = match lookup.next(call.deadline(), async || runtime.locate().await).await {
+        let deadline = call.deadline();
+        let located = async || timeout_at(deadline, runtime.locate()).await.ok().flatten();
+        let load = match lookup.next(deadline, located).await {
             Step::Hit(value) => return Next::Return(Ok(value)),
             Step::Load(load) => load,
             Step::OutOfTime => {

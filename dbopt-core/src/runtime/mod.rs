@@ -7,6 +7,7 @@ pub mod config;
 #[cfg(feature = "http")]
 pub mod http;
 mod outbox;
+mod resilience;
 mod status;
 mod tasks;
 mod transaction;
@@ -22,7 +23,7 @@ pub use cached::{CachedCall, CachedMethod, CallKey, Look, Next, Sharing, TextKey
 pub use caching::{Caching, PatternError, Warmed};
 pub use call::{Attempt, Call};
 pub use config::{Config, Secret};
-pub use status::{Health, NodeStatus, Status};
+pub use status::{Health, NodeStatus, OpenCircuit, Status};
 pub use transaction::{AsyncFnOnceRef, AsyncFnRef};
 
 use crate::backend::{Backend, Endpoint};
@@ -33,6 +34,7 @@ use crate::observe::Calls;
 use crate::op::{Intent, Lane, Op};
 use crate::pool::{Budget, Demand, Pool, share_out};
 use outbox::Outbox;
+use resilience::Resilience;
 use tasks::Tasks;
 
 /// How long a shutdown waits for Redis to take what waits in the journal.
@@ -50,6 +52,7 @@ pub struct Runtime<B: Backend> {
     calls: Calls,
     cache: Arc<Cache>,
     outbox: Outbox,
+    resilience: Resilience,
     turn: AtomicUsize,
     closing: AtomicBool,
     tasks: Tasks,
@@ -97,14 +100,17 @@ impl<B: Backend> Runtime<B> {
         let pools = endpoints
             .iter()
             .map(|endpoint| {
-                Lane::ALL
-                    .map(|lane| Pool::new(backend.clone(), endpoint.clone(), lane, budget.clone(), pool_config.clone()))
+                Lane::ALL.map(|lane| {
+                    let (backend, endpoint, budget) = (backend.clone(), endpoint.clone(), budget.clone());
+                    Pool::new(backend, endpoint, lane, budget, pool_config.clone(), &config.breaker)
+                })
             })
             .collect();
         Arc::new(Runtime {
             calls: Calls::new(endpoints.len()),
             cache,
             outbox: Outbox::default(),
+            resilience: Resilience::new(&config.retry),
             config,
             cluster,
             pools,
@@ -145,6 +151,7 @@ impl<B: Backend> Runtime<B> {
     /// Shares the budget out again, after what the nodes are now.
     fn share_budget(&self) {
         let topology = self.cluster.topology();
+        self.tell_circuits(&topology);
         let serving = topology
             .nodes
             .iter()
@@ -175,6 +182,7 @@ impl<B: Backend> Runtime<B> {
                 pool.retry_now();
             }
         }
+        self.resilience.pools_followed();
     }
 
     /// Begins a call of `op`; the macros write the steps that follow.
@@ -225,6 +233,7 @@ impl<B: Backend> Runtime<B> {
     }
 
     fn maintain(&self) {
+        self.tell_circuits_of_answers();
         for pool in self.pools.iter().flatten() {
             pool.maintain();
         }

@@ -58,9 +58,9 @@ impl<B: Backend> Runtime<B> {
         }
         let mut call = self.call(&OUTBOX);
         let mut lease = call.find_connection().await?;
-        let made = lease.make_outbox().await;
-        let made: Result<(), Ended<B::Error>> = made.map_err(Ended::Fault);
-        let ended = call.finish_once(lease, Attempt::Done(made)).await;
+        let made = call.run(async { lease.make_outbox().await.map_err(Ended::Fault) }).await;
+        let made: Attempt<Result<(), Ended<B::Error>>> = made;
+        let ended = call.finish_once(lease, made).await;
         ended.map_err(|ended| ended.told(&call, "make the table dbopt_cache_outbox (or make it by hand, see the book)"))
     }
 
@@ -87,8 +87,9 @@ impl<B: Backend> Runtime<B> {
                 Acknowledged::Here => Err(Ended::Undelivered),
             }
         };
-        let result: Result<(), Ended<B::Error>> = work.await;
-        match call.finish_once(lease, Attempt::Done(result)).await {
+        // With the call's deadline: a frozen primary must not hold this loop.
+        let result: Attempt<Result<(), Ended<B::Error>>> = call.run(work).await;
+        match call.finish_once(lease, result).await {
             Ok(()) | Err(Ended::Undelivered) => Ok(()),
             Err(ended) => Err(ended.told(&call, "look after the table dbopt_cache_outbox")),
         }

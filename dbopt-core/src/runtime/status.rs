@@ -7,9 +7,12 @@ use serde::Serialize;
 
 use super::Runtime;
 use crate::backend::{Backend, Role};
+use crate::breaker::{CircuitStatus, State};
 use crate::cache::store::CacheStatus;
 use crate::cluster::NodeState;
-use crate::observe::{CacheCounts, CallCounts, Gauges, HistogramCounts, NodeGauges, PoolGauges, openmetrics};
+use crate::observe::{
+    CacheCounts, CallCounts, CircuitCounts, Gauges, HistogramCounts, NodeGauges, PoolGauges, openmetrics,
+};
 use crate::op::Lane;
 use crate::pool::PoolStatus;
 
@@ -24,6 +27,8 @@ pub struct Status {
     pub nodes: Vec<NodeStatus>,
     /// The connections of the whole instance.
     pub connections: Connections,
+    /// Every circuit that is not closed, with its last cause; the others are beside their pools.
+    pub open_circuits: Vec<OpenCircuit>,
     /// What the cache did.
     pub cache: CacheStatus,
     /// Every method that was called, on each node and lane where it ran.
@@ -61,6 +66,21 @@ pub struct NodeStatus {
     pub calls: BTreeMap<&'static str, u64>,
     /// Its pools.
     pub pools: Vec<PoolStatus>,
+}
+
+/// A circuit that refuses calls.
+#[derive(Debug, Clone, Serialize)]
+pub struct OpenCircuit {
+    /// The node.
+    pub node: Arc<str>,
+    /// The lane.
+    pub lane: &'static str,
+    /// Open or half-open.
+    pub state: State,
+    /// The last failure.
+    pub cause: Option<Arc<str>>,
+    /// When the next test connection is due, in seconds.
+    pub test_in_seconds: Option<f64>,
 }
 
 /// The connections of an instance.
@@ -104,7 +124,7 @@ impl<B: Backend> Runtime<B> {
     pub fn status(&self) -> Status {
         let topology = self.cluster.topology();
         let counts = self.calls.counts();
-        let nodes = topology
+        let nodes: Vec<NodeStatus> = topology
             .nodes
             .iter()
             .enumerate()
@@ -120,7 +140,9 @@ impl<B: Backend> Runtime<B> {
             })
             .collect();
         let in_use: usize = self.pools.iter().flatten().map(|p| p.in_use()).sum();
+        let circuits = nodes.iter().flat_map(|node| node.pools.iter().map(|pool| open_circuit(&node.name, pool)));
         Status {
+            open_circuits: circuits.flatten().collect(),
             health: self.health(),
             primary: topology.primary.map(|i| topology.nodes[i].name.clone()),
             nodes,
@@ -165,6 +187,12 @@ impl<B: Backend> Runtime<B> {
                 })
                 .collect(),
             pools: status.nodes.iter().flat_map(|n| n.pools.iter().map(move |p| pool_gauges(&n.name, p))).collect(),
+            circuits: status
+                .nodes
+                .iter()
+                .flat_map(|n| n.pools.iter().map(move |p| circuit_counts(&n.name, p)))
+                .collect(),
+            retries: self.retry_counts(),
             cache: self.cache.is_enabled().then(|| self.cache_counts(&status.cache)),
         };
         openmetrics(&self.calls, &names, gauges).unwrap_or_default()
@@ -228,5 +256,23 @@ fn pool_gauges(node: &Arc<str>, pool: &PoolStatus) -> PoolGauges {
         in_use: pool.in_use,
         waiting: pool.waiting,
         max: pool.max,
+    }
+}
+
+fn open_circuit(node: &Arc<str>, pool: &PoolStatus) -> Option<OpenCircuit> {
+    let CircuitStatus { state, cause, test_in_seconds, .. } = &pool.circuit;
+    let (state, test_in_seconds) = (*state, *test_in_seconds);
+    let open = OpenCircuit { node: node.clone(), lane: pool.lane, state, cause: cause.clone(), test_in_seconds };
+    (state != State::Closed).then_some(open)
+}
+
+fn circuit_counts(node: &Arc<str>, pool: &PoolStatus) -> CircuitCounts {
+    let circuit = &pool.circuit;
+    CircuitCounts {
+        node: node.to_string(),
+        lane: pool.lane,
+        state: circuit.state as u8,
+        refused: circuit.refused,
+        transitions: circuit.transitions.iter().map(|c| (c.from.name(), c.to.name(), c.count)).collect(),
     }
 }

@@ -1,6 +1,7 @@
 //! The connection that methods' bodies work on.
 
 mod count;
+mod fate;
 mod frames;
 mod invalidations;
 mod outbox;
@@ -13,6 +14,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use dbopt_core::backend::TransactionMark;
 use dbopt_core::position::{Lsn, Position};
 use diesel::associations::HasTable;
 use diesel::connection::{CacheSize, Instrumentation, get_default_instrumentation};
@@ -62,10 +64,16 @@ pub struct Conn {
     read_only: Option<bool>,
     track_position: bool,
     committed_at: Option<Position>,
+    /// Whether the transaction that is begun next is to be recognised later.
+    wants_mark: bool,
+    mark: Option<TransactionMark>,
     invalidations: Invalidations,
     /// Ends the task that moves the bytes when the connection is dropped.
     _driver: Driver,
 }
+
+/// What the transaction manager sends to begin an outermost transaction.
+const BEGIN: &str = "BEGIN";
 
 /// What the transaction manager sends to commit an outermost transaction.
 const COMMIT: &str = "COMMIT";
@@ -96,6 +104,8 @@ impl Conn {
             read_only: Some(parts.read_only),
             track_position: false,
             committed_at: None,
+            wants_mark: false,
+            mark: None,
             invalidations: Invalidations::default(),
             _driver: parts.driver,
         }
@@ -169,6 +179,10 @@ impl Deref for Conn {
 
 impl SimpleAsyncConnection for Conn {
     async fn batch_execute(&mut self, query: &str) -> QueryResult<()> {
+        if self.wants_mark && query == BEGIN {
+            self.mark = Some(fate::begin(&self.pg, self.timeline).await?);
+            return Ok(());
+        }
         // The transaction manager's COMMIT of the outermost transaction passes here.
         if query != COMMIT {
             let result = self.pg.batch_execute(query).await;

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use dbopt_core::backend::{Connection, Fault, FaultKind, Health, NodeReport};
+use dbopt_core::backend::{Connection, Fate, Fault, FaultKind, Health, NodeReport, TransactionMark};
+use dbopt_core::error::SqlState;
 use dbopt_core::position::{Lsn, Position};
 use diesel::data_types::PgLsn;
 use diesel::prelude::*;
 use diesel_async::{AnsiTransactionManager, AsyncConnection, RunQueryDsl, SimpleAsyncConnection, TransactionManager};
 use tokio::time::{Instant, sleep};
 
-use super::{COMMIT, Conn, outbox, pg_current_wal_insert_lsn, pg_last_wal_replay_lsn};
+use super::{COMMIT, Conn, fate, outbox, pg_current_wal_insert_lsn, pg_last_wal_replay_lsn};
 use crate::probe;
 
 /// A standby's timeline changes when its primary does; nothing on the wire says so.
@@ -37,6 +38,8 @@ impl Connection for Conn {
 
     fn begin_call(&mut self, track_position: bool) {
         self.wire.forget_faults();
+        // Left over by a BEGIN whose caller went away.
+        self.wants_mark = false;
         self.track_position = track_position;
         self.committed_at = None;
         drop(self.invalidations.take());
@@ -90,6 +93,23 @@ impl Connection for Conn {
     async fn begin(&mut self) -> Result<(), Fault> {
         let begun = AnsiTransactionManager::begin_transaction(self).await;
         self.told(begun)
+    }
+
+    async fn begin_marked(&mut self) -> Result<Option<TransactionMark>, Fault> {
+        (self.wants_mark, self.mark) = (true, None);
+        let begun = AnsiTransactionManager::begin_transaction(self).await;
+        self.wants_mark = false;
+        self.told(begun)?;
+        Ok(self.mark.take())
+    }
+
+    async fn fate_of(&mut self, mark: &TransactionMark) -> Result<Fate, Fault> {
+        let told = fate::of(&self.pg, self.timeline, mark).await;
+        match self.told(told) {
+            // The number is still to be given: nothing of that transaction has reached this server's log.
+            Err(fault) if fault.sqlstate == Some(SqlState(*b"22023")) => Ok(Fate::Aborted),
+            told => told,
+        }
     }
 
     async fn commit(&mut self) -> Result<(), Fault> {

@@ -1,6 +1,7 @@
 //! The pool on a cluster in memory, in paused time: what happens "at once" takes no time at all.
 
 mod callers;
+mod circuit;
 mod failures;
 mod log;
 mod refusals;
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep};
 use super::{Budget, Config, Lease, Pool, Share};
 use crate::backend::Endpoint;
 use crate::backend::fake::{FakeCluster, FakeNode};
+use crate::breaker;
 use crate::error::{Reason, Refusal};
 use crate::op::{Intent, Lane, Op};
 
@@ -46,9 +48,29 @@ fn bench_with(config: Config, min: usize, max: usize) -> Bench {
     Bench { node, pool }
 }
 
+/// A pool on a node of its own whose circuit opens, as it does by default.
+fn guarded(lane: Lane, min: usize, max: usize) -> Bench {
+    let (config, budget) = (Config::default(), Budget::new(50));
+    let (node, pool) = pool_with(&FakeCluster::default(), "a", lane, &budget, config, &breaker::Config::default());
+    pool.set_share(share(min, max));
+    Bench { node, pool }
+}
+
 fn pool_on(cluster: &FakeCluster, name: &str, budget: &Arc<Budget>, config: Config) -> (Arc<FakeNode>, TestPool) {
+    let lasting = breaker::Config { enabled: false, ..breaker::Config::default() };
+    pool_with(cluster, name, Lane::Read, budget, config, &lasting)
+}
+
+fn pool_with(
+    cluster: &FakeCluster,
+    name: &str,
+    lane: Lane,
+    budget: &Arc<Budget>,
+    config: Config,
+    breaker: &breaker::Config,
+) -> (Arc<FakeNode>, TestPool) {
     let endpoint = Endpoint { name: name.into(), url: format!("fake://{name}").into() };
-    let pool = Pool::new(Arc::new(cluster.clone()), endpoint, Lane::Read, budget.clone(), Arc::new(config));
+    let pool = Pool::new(Arc::new(cluster.clone()), endpoint, lane, budget.clone(), Arc::new(config), breaker);
     (cluster.node(name), pool)
 }
 

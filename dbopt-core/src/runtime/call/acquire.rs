@@ -46,11 +46,18 @@ impl<B: Backend> Call<'_, B> {
         }
         loop {
             let Some(target) = self.next_target() else {
+                // Rare, so it takes no room in every call's future.
+                if Box::pin(self.waits_to_look_again()).await {
+                    continue;
+                }
                 return Err(self.nobody());
             };
             match self.try_target(target).await {
                 Ok(lease) => {
                     self.at = Some(target);
+                    if !self.runtime.config.breaker.slow_call.is_zero() {
+                        self.got_at = Instant::now();
+                    }
                     // Only what may be cached is asked how new it is.
                     if self.notes_position {
                         self.read_at = self.shown_by(target);
@@ -98,7 +105,7 @@ impl<B: Backend> Call<'_, B> {
         Some(target)
     }
 
-    fn make_plan(&self) -> Plan {
+    pub(super) fn make_plan(&self) -> Plan {
         let cluster = &self.runtime.cluster;
         let topology = cluster.topology();
         let routing = &self.runtime.config.routing;
@@ -116,7 +123,8 @@ impl<B: Backend> Call<'_, B> {
     }
 
     async fn try_target(&mut self, target: Target) -> Result<Lease<B>, Refused> {
-        let pool = self.runtime.pool(target.node, target.lane);
+        let runtime = self.runtime;
+        let pool = runtime.pool(target.node, target.lane);
         // A pooled connection may have died a moment ago: those that did are closed, and the next one is tried.
         loop {
             let mut lease =
@@ -125,7 +133,8 @@ impl<B: Backend> Call<'_, B> {
             if self.is_ready_at_once(target) {
                 return Ok(lease);
             }
-            match timeout_at(self.deadline, self.prepare(&mut lease, target)).await {
+            let deadline = self.deadline;
+            match timeout_at(deadline, self.prepare(&mut lease, target)).await {
                 Ok(Ok(true)) => return Ok(lease),
                 Ok(Ok(false)) => {
                     return Err(Refused::Here(self.refusal(
@@ -135,6 +144,7 @@ impl<B: Backend> Call<'_, B> {
                     )));
                 }
                 Ok(Err(fault)) if fault.kind.suspects_node() => {
+                    pool.circuit().met(&fault, Instant::now());
                     lease.close();
                     self.runtime.cluster.suspect(target.node);
                     if self.runtime.cluster.topology().nodes[target.node].state == NodeState::Unreachable {
@@ -142,6 +152,7 @@ impl<B: Backend> Call<'_, B> {
                     }
                 }
                 Ok(Err(fault)) if fault.kind.may_succeed_elsewhere() => {
+                    pool.circuit().met(&fault, Instant::now());
                     return Err(Refused::Here(self.refusal(target, Reason::Other, &fault.message)));
                 }
                 Ok(Err(fault)) => return Err(Refused::Call(self.database_error("BEGIN", target, fault))),
@@ -163,7 +174,7 @@ impl<B: Backend> Call<'_, B> {
     }
 
     /// Makes a connection ready for the body; false when the node's data is too old for the caller.
-    async fn prepare(&self, lease: &mut Lease<B>, target: Target) -> Result<bool, Fault> {
+    async fn prepare(&mut self, lease: &mut Lease<B>, target: Target) -> Result<bool, Fault> {
         if target.lane == Lane::Critical {
             lease.set_read_only(self.op.intent() == Intent::Read).await?;
         }
@@ -172,7 +183,9 @@ impl<B: Backend> Call<'_, B> {
         {
             return Ok(false);
         }
-        if self.op.in_transaction() {
+        if self.op.in_transaction() && self.runtime.config.call.resolve_outcome {
+            self.mark = lease.begin_marked().await?;
+        } else if self.op.in_transaction() {
             lease.begin().await?;
         }
         Ok(true)

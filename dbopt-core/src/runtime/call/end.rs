@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::fate::FoundOut;
 use super::{Attempt, Call};
 use crate::backend::{Backend, Connection, Fault, FaultKind};
 use crate::cache::Acknowledged;
@@ -13,6 +14,7 @@ use crate::op::Intent;
 use crate::pool::Lease;
 use crate::position::Position;
 use crate::route::Target;
+use crate::runtime::resilience::Again;
 
 /// What is to be done after a body has run.
 enum Verdict<T, E> {
@@ -72,12 +74,19 @@ impl<B: Backend> Call<'_, B> {
     ) -> Verdict<T, E> {
         match attempt {
             Attempt::Done(Ok(value)) => match self.commit(&mut lease).await {
-                Ok(()) => Verdict::Return(Ok(value), Outcome::Ok),
+                Ok(()) => {
+                    self.node_answered();
+                    Verdict::Return(Ok(value), Outcome::Ok)
+                }
                 Err(error) => self.refuse(error),
             },
             Attempt::Done(Err(error)) => {
                 let fault = lease.fault();
                 let kind = fault.as_ref().map(|f| f.kind);
+                match &fault {
+                    Some(fault) => self.node_failed(fault),
+                    None => self.node_answered(),
+                }
                 if let (Some(fault), Intent::Read) = (&fault, self.op.intent())
                     && fault.kind == FaultKind::ReadOnly
                 {
@@ -99,6 +108,7 @@ impl<B: Backend> Call<'_, B> {
                 Verdict::Return(Err(error), outcome)
             }
             Attempt::NodeLost => {
+                self.node_lost();
                 self.publish_what_may_stand(&mut lease);
                 lease.close();
                 if self.may_run_again() {
@@ -108,6 +118,7 @@ impl<B: Backend> Call<'_, B> {
                 self.refuse(lost)
             }
             Attempt::OutOfTime => {
+                self.node_was_slow();
                 self.publish_what_may_stand(&mut lease);
                 drop(lease);
                 let late = self.out_of_time(Waiting::Body);
@@ -131,18 +142,29 @@ impl<B: Backend> Call<'_, B> {
         let note = self.note(lease, target).await?;
         // Whatever happens from here on: what may be committed is invalidated.
         let mut unsettled = self.after.unsettled(&self.runtime.cache);
+        let mut found_out = None;
         if self.op.in_transaction() {
             match timeout_at(self.deadline, lease.commit()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(fault)) if fault.kind == FaultKind::RolledBack => {
+                    self.node_answered();
                     unsettled.nothing_happened();
                     return Err(Error::RolledBack { method: self.op.name() });
                 }
                 Ok(Err(fault)) if fault.kind.suspects_node() => {
+                    self.node_failed(&fault);
                     self.suspect();
-                    return Err(self.outcome_unknown(target, fault.message));
+                    match Box::pin(self.find_out()).await {
+                        FoundOut::Committed(position) => found_out = position,
+                        FoundOut::Aborted => {
+                            unsettled.nothing_happened();
+                            return Err(self.nothing_committed(target));
+                        }
+                        FoundOut::Nothing => return Err(self.outcome_unknown(target, fault.message)),
+                    }
                 }
                 Ok(Err(fault)) => {
+                    self.node_failed(&fault);
                     unsettled.nothing_happened();
                     return Err(self.database_error("COMMIT", target, fault));
                 }
@@ -152,7 +174,7 @@ impl<B: Backend> Call<'_, B> {
         if self.context.is_none() && self.after.is_empty() {
             return Ok(());
         }
-        let position = match lease.committed_at() {
+        let position = match found_out.or_else(|| lease.committed_at()) {
             Some(position) => Some(position),
             // The data is safe whatever happens now: without the position, later reads merely go to the primary.
             None => timeout_at(self.deadline, lease.log_end()).await.ok().and_then(Result::ok),
@@ -207,7 +229,10 @@ impl<B: Backend> Call<'_, B> {
     }
 
     fn may_run_again(&self) -> bool {
-        self.op.may_run_again() && self.reruns + 1 < self.runtime.config.call.attempts && Instant::now() < self.deadline
+        self.op.may_run_again()
+            && self.reruns + 1 < self.runtime.config.call.attempts
+            && Instant::now() < self.deadline
+            && self.runtime.may_retry(Again::Body)
     }
 
     fn suspect(&self) {
@@ -229,16 +254,14 @@ impl<B: Backend> Call<'_, B> {
             Some(target) if !self.op.in_transaction() && self.op.intent() == Intent::Write => {
                 self.outcome_unknown(target, "the node stopped answering".into())
             }
-            Some(target) => Error::Unavailable {
-                method: self.op.name(),
-                refusals: vec![self.refusal(
-                    target,
-                    Reason::NotReady,
-                    "the node stopped answering; nothing was committed",
-                )],
-            },
+            Some(target) => self.nothing_committed(target),
             None => self.nobody(),
         }
+    }
+
+    fn nothing_committed(&self, target: Target) -> Error {
+        let refusal = self.refusal(target, Reason::NotReady, "the node stopped answering; nothing was committed");
+        Error::Unavailable { method: self.op.name(), refusals: vec![refusal] }
     }
 
     fn outcome_unknown(&self, target: Target, message: String) -> Error {

@@ -5,7 +5,9 @@
 
 mod acquire;
 mod after;
+mod again;
 mod end;
+mod fate;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -15,7 +17,7 @@ use std::task::Poll;
 use tokio::time::{Instant, sleep_until};
 
 use super::Runtime;
-use crate::backend::Backend;
+use crate::backend::{Backend, TransactionMark};
 use crate::cache::written::Written;
 use crate::context::{self, Context};
 use crate::error::{Error, Reason, Refusal, Waiting};
@@ -36,7 +38,17 @@ pub struct Call<'a, B: Backend> {
     plan: Option<Plan>,
     next: usize,
     at: Option<Target>,
+    /// When it got its connection; when it began, where nobody asks how long the node takes.
+    got_at: Instant,
+    /// Whether it waits for another attempt to connect.
+    patient: bool,
+    /// Whether it has.
+    waited: bool,
+    /// How often it has looked for a connection again.
+    looks: u32,
     reruns: u32,
+    /// What its transaction can be recognised by, where that is wanted.
+    mark: Option<TransactionMark>,
     refusals: Vec<Refusal>,
     /// Whether the result may be cached, so that it matters how new it is.
     notes_position: bool,
@@ -77,7 +89,12 @@ impl<'a, B: Backend> Call<'a, B> {
             plan: None,
             next: 0,
             at: None,
+            got_at: started,
+            patient: true,
+            waited: false,
+            looks: 0,
             reruns: 0,
+            mark: None,
             refusals: Vec::new(),
             notes_position: false,
             read_at: None,
@@ -167,3 +184,6 @@ impl<'a, B: Backend> Call<'a, B> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

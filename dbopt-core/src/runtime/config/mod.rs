@@ -11,7 +11,7 @@ pub use crate::secret::Secret;
 
 use crate::backend::Endpoint;
 use crate::error::ConfigError;
-use crate::{cache, cluster, duration, pool, route};
+use crate::{breaker, cache, cluster, duration, pool, route};
 
 /// All settings. [`Config::load`] reads them from `dbopt.toml` and `DBOPT_*` variables.
 ///
@@ -38,6 +38,10 @@ pub struct Config {
     pub cluster: cluster::Config,
     /// What is cached, where, and for how long.
     pub cache: cache::Config,
+    /// When a node is left alone for a while.
+    pub breaker: breaker::Config,
+    /// How often a call that found no connection tries again.
+    pub retry: breaker::RetryConfig,
     /// How long a call may take, and how often it is tried.
     pub call: CallConfig,
 }
@@ -74,11 +78,14 @@ pub struct CallConfig {
     pub timeout: Duration,
     /// How often the body of a read is run at most, when its node dies or has to cancel it. Default 3.
     pub attempts: u32,
+    /// Whether a write whose connection is lost during COMMIT asks the primary afterwards what became of it, instead of ending with
+    /// `OutcomeUnknown`. Default false. It costs each write a transaction number, also one that changes nothing.
+    pub resolve_outcome: bool,
 }
 
 impl Default for CallConfig {
     fn default() -> Self {
-        CallConfig { timeout: Duration::from_secs(30), attempts: 3 }
+        CallConfig { timeout: Duration::from_secs(30), attempts: 3, resolve_outcome: false }
     }
 }
 
@@ -132,6 +139,8 @@ impl Config {
         found.extend(self.routing.problems());
         found.extend(self.cluster.problems());
         found.extend(self.cache.problems());
+        found.extend(self.breaker.problems());
+        found.extend(self.retry.problems());
         found.extend(self.call.problems());
         found
     }
