@@ -9,6 +9,7 @@ use super::Runtime;
 use crate::backend::{Backend, Role};
 use crate::cache::store::CacheStatus;
 use crate::cluster::NodeState;
+use crate::limit::LimitStatus;
 use crate::observe::{CacheCounts, CallCounts, Gauges, HistogramCounts, NodeGauges, PoolGauges, openmetrics};
 use crate::op::Lane;
 use crate::pool::PoolStatus;
@@ -26,6 +27,8 @@ pub struct Status {
     pub connections: Connections,
     /// What the cache did.
     pub cache: CacheStatus,
+    /// What the rate limits did.
+    pub limits: LimitStatus,
     /// Every method that was called, on each node and lane where it ran.
     pub methods: Vec<MethodStatus>,
 }
@@ -131,6 +134,7 @@ impl<B: Backend> Runtime<B> {
                 utilization_percent: 100.0 * in_use as f64 / self.budget.max() as f64,
             },
             cache: self.cache.status(),
+            limits: self.limiter.status(),
             methods: counts.iter().map(|c| method(c, &self.cluster.names()[c.node])).collect(),
         }
     }

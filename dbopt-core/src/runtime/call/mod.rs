@@ -15,6 +15,7 @@ use std::task::Poll;
 use tokio::time::{Instant, sleep_until};
 
 use super::Runtime;
+use super::limiting::Limits;
 use crate::backend::Backend;
 use crate::cache::store::Written;
 use crate::context::{self, Context};
@@ -28,7 +29,7 @@ use after::After;
 /// One call of a method, from its routing to its result.
 pub struct Call<'a, B: Backend> {
     runtime: &'a Arc<Runtime<B>>,
-    op: &'static Op,
+    pub(super) op: &'static Op,
     counts: Arc<MethodCalls>,
     context: Option<Context>,
     started: Instant,
@@ -48,6 +49,7 @@ pub struct Call<'a, B: Backend> {
     own_error: Option<Error>,
     outcome: Outcome,
     after: After,
+    pub(super) limits: Limits,
 }
 
 /// How one run of a body ended.
@@ -86,6 +88,7 @@ impl<'a, B: Backend> Call<'a, B> {
             own_error: None,
             outcome: Outcome::Ok,
             after: After::default(),
+            limits: Limits::default(),
         }
     }
 

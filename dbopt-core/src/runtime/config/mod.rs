@@ -11,7 +11,7 @@ pub use crate::secret::Secret;
 
 use crate::backend::Endpoint;
 use crate::error::ConfigError;
-use crate::{cache, cluster, duration, pool, route};
+use crate::{cache, cluster, duration, limit, pool, route};
 
 /// All settings. [`Config::load`] reads them from `dbopt.toml` and `DBOPT_*` variables.
 ///
@@ -38,6 +38,8 @@ pub struct Config {
     pub cluster: cluster::Config,
     /// What is cached, where, and for how long.
     pub cache: cache::Config,
+    /// Who may call how often.
+    pub limit: limit::Config,
     /// How long a call may take, and how often it is tried.
     pub call: CallConfig,
 }
@@ -132,6 +134,7 @@ impl Config {
         found.extend(self.routing.problems());
         found.extend(self.cluster.problems());
         found.extend(self.cache.problems());
+        found.extend(self.limit.problems());
         found.extend(self.call.problems());
         found
     }
