@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -77,8 +77,24 @@ pub struct Consulted {
 pub struct NoReason;
 
 /// A number for a caller's name, for tables in this process; never 0.
+#[inline]
 pub(crate) fn tag(kind: u8, name: &str) -> u64 {
-    TAGS.hash_one((kind, name)).max(1)
+    tag_bytes(kind, name.as_bytes())
+}
+
+/// The same for a name in bytes.
+#[inline]
+pub(crate) fn tag_bytes(kind: u8, name: &[u8]) -> u64 {
+    let mut hasher = TAGS.build_hasher();
+    hasher.write(name);
+    hasher.write_u8(kind);
+    hasher.finish().max(1)
+}
+
+/// The same for a caller known by a number.
+#[inline]
+pub(crate) fn number_tag(number: u64) -> u64 {
+    TAGS.hash_one(number).max(1)
 }
 
 /// The kinds of names: a user id, a key of a caller without one, a key that a method makes of its arguments.

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use super::cell::{Cell, Full, Limit};
 use super::desk::Stripe;
 use super::table::Table;
+use super::verdict::Parts;
 use crate::rate::Scope;
 
 /// The largest number of permits that a thread holds.
@@ -39,6 +40,14 @@ pub(super) struct Resolved {
     pub(super) global: Option<Arc<Budget>>,
     pub(super) database: Option<Arc<Budget>>,
     pub(super) cost: u32,
+}
+
+impl Resolved {
+    /// The budgets that a check of these parts takes from.
+    pub(super) fn budgets(&self, parts: Parts) -> impl Iterator<Item = &Arc<Budget>> {
+        let shared = [&self.database, &self.global].into_iter().filter(move |_| parts.shared());
+        shared.chain([&self.user].into_iter().filter(move |_| parts.user())).flatten()
+    }
 }
 
 impl Budget {

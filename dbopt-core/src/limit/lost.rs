@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::budget::Budget;
-use super::limiter::{Limiter, Refused};
+use super::limiter::Limiter;
 use super::redis::{Group, Owner, Unused, Want};
+use super::verdict::Refused;
 use crate::error::LimitCause;
 use crate::op::Op;
 use crate::rate::Rate;

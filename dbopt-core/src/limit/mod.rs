@@ -8,6 +8,7 @@
 mod ask;
 mod budget;
 mod cell;
+mod check;
 mod clock;
 mod config;
 mod desk;
@@ -18,11 +19,16 @@ mod overrides;
 mod redis;
 mod status;
 mod table;
+mod tell;
+mod verdict;
+mod who;
 pub mod window;
 
 pub use ask::Asking;
 pub use config::{Config, Precision, WhenLost};
 pub use desk::Outcome;
-pub use limiter::{Limiter, Parts, Permits, Refused, Task, Verdict, Who};
+pub use limiter::{Limiter, Task};
 pub use method::Limited;
-pub use status::{LimitStatus, MethodChecks};
+pub use status::{LimitStatus, MethodChecks, OneLimit};
+pub use verdict::{Parts, Permits, Refused, Verdict};
+pub use who::Who;
