@@ -3,6 +3,12 @@
 
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{Request, StatusCode};
+use axum::routing::get;
+use dbopt_diesel::ContextLayer;
 use dbopt_diesel::core::error::LimitCause;
 use dbopt_diesel::core::rate::Scope;
 use dbopt_diesel::dev::Cluster;
@@ -10,6 +16,7 @@ use dbopt_diesel::prelude::*;
 use dbopt_diesel::{Error, ErrorKind};
 use dbopt_tests::{Desk, cluster, config, connect, until};
 use tokio::time::Instant;
+use tower::ServiceExt;
 
 /// A desk with these settings under `[limit]`.
 async fn desk(cluster: &Cluster, change: impl FnOnce(&mut Config)) -> Desk {
@@ -284,4 +291,69 @@ async fn what_runs_inside_a_limited_call_is_not_limited_again() {
     };
     Context::user("ann").scope(ann).await;
     until("the connections are back", Duration::from_secs(2), async || desk.db.status().connections.in_use == 0).await;
+}
+
+/// An application that does not know of limits.
+fn application(desk: &Desk) -> Router {
+    let read = async |State(desk): State<Desk>, Path(id): Path<i64>| {
+        desk.read(id).await.map(|value| format!("{value:?}")).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+    };
+    let free = async |State(desk): State<Desk>, Path(id): Path<i64>| format!("{:?}", desk.free(id).await.unwrap());
+    Router::new()
+        .route("/things/{id}", get(read))
+        .route("/free/{id}", get(free))
+        .layer(ContextLayer::new().user_header("x-user").key_header("x-forwarded-for"))
+        .with_state(desk.clone())
+}
+
+#[tokio::test]
+async fn r07_3_over_http_a_refusal_is_429_and_every_answer_tells_what_is_left() {
+    let cluster = cluster(0).await;
+    let desk = desk(&cluster, |config| config.limit.per_user = rates("2/s, 3/min")).await;
+    let router = application(&desk);
+    let ask = async |path: &str, header: (&str, &str)| {
+        let request = Request::get(path).header(header.0, header.1).body(Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        let text = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        (response.status().as_u16(), text("ratelimit"), text("ratelimit-policy"), text("retry-after"))
+    };
+    let ann = ("x-user", "ann");
+    let (status, limit, policy, retry) = ask("/things/1", ann).await;
+    assert_eq!((status, retry), (200, None));
+    let limit = limit.unwrap();
+    assert!(limit.starts_with("\"user\";r=1;t=") && limit.contains("\"global\";r="), "{limit}");
+    let policy = policy.unwrap();
+    for part in ["\"user\";q=2;w=1", "\"user\";q=3;w=60", "\"global\";q=10000;w=60"] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert_eq!(ask("/things/1", ann).await.0, 200);
+    let (status, limit, _, retry) = ask("/things/1", ann).await;
+    assert_eq!((status, limit.unwrap().starts_with("\"user\";r=0;t=")), (429, true));
+    assert!((1..=2).contains(&retry.unwrap().parse::<u64>().unwrap()));
+    // Others are others, by name or by address; who asked for nothing limited is told nothing.
+    assert_eq!(ask("/things/1", ("x-user", "bob")).await.0, 200);
+    assert_eq!(ask("/things/1", ("x-forwarded-for", "10.0.0.9, 192.0.2.7")).await.0, 200);
+    assert_eq!(ask("/free/1", ann).await, (200, None, None, None));
+}
+
+#[tokio::test]
+async fn metrics_tell_of_checks_by_method_scope_and_outcome_and_of_no_user() {
+    let cluster = cluster(0).await;
+    let desk = desk(&cluster, |config| config.limit.per_user = rates("3/min")).await;
+    let ann = async {
+        for _ in 0..5 {
+            let _ = desk.read(1).await;
+        }
+    };
+    Context::user("ann-the-user").scope(ann).await;
+    let text = desk.db.runtime().metrics();
+    let metrics = dbopt_tests::openmetrics::parse(&text).unwrap_or_else(|why| panic!("{why}\n{text}"));
+    let checks = |scope: &str, outcome: &str| {
+        metrics.sum("dbopt_limit_checks_total", &[("method", "Desk::read"), ("scope", scope), ("outcome", outcome)])
+    };
+    assert_eq!([checks("user", "admitted"), checks("user", "refused"), checks("global", "admitted")], [3.0, 2.0, 3.0]);
+    assert_eq!(metrics.sum("dbopt_limit_callers", &[("limit", "user")]), 1.0);
+    let json = serde_json::to_string(&desk.db.status()).unwrap();
+    assert!(!text.contains("ann-the-user") && !json.contains("ann-the-user"));
+    assert!(json.contains("\"limits\":{\"redis\":\"not configured\""), "{json}");
 }

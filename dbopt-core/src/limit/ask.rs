@@ -255,6 +255,7 @@ impl Asking {
         for ((budget, want), told) in questions.asked.iter().zip(told) {
             let until = began + life(want, told);
             budget.with(self.tag, now, |cell, shared| {
+                cell.free = told.free;
                 if told.granted > 0 && !shared {
                     cell.lease(&want.limit, now, told.granted, if admitted { cost } else { 0 }, until, told.stamp);
                 } else if told.wait > 0 {

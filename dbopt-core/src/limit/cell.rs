@@ -59,6 +59,8 @@ pub(super) struct Cell {
     asked_at: u64,
     /// What was admitted without asking Redis, and Redis has to hear of.
     pub(super) debt: u32,
+    /// With Redis: what was free there at the last answer.
+    pub(super) free: u32,
     /// Redis' time at which the permits in `left` count as used.
     pub(super) stamp: u64,
     /// What this instance has taken.

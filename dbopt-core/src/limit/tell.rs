@@ -31,7 +31,8 @@ impl Limiter {
             let refused = refused.filter(|refused| refused.scope == budget.scope);
             let (remaining, reset, windows) = budget.with(tag, now, |cell, _| {
                 let limit = cell.limit.clone().unwrap_or_else(|| budget.limit.clone());
-                let (free, at) = if self.store.is_some() { (cell.left, cell.until) } else { cell.view(&limit, now) };
+                let (free, at) =
+                    if self.store.is_some() { (cell.left + cell.free, cell.until) } else { cell.view(&limit, now) };
                 (free, at.saturating_sub(now), limit.rates.windows().to_vec())
             });
             context.note(Consulted {

@@ -10,6 +10,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::cache::CacheCounts;
 use super::calls::{CallCounts, Calls};
 use super::histogram::{BOUNDS, HistogramCounts};
+use super::limits::LimitCounts;
 
 /// Everything that is measured at the moment of the scrape.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +21,8 @@ pub struct Gauges {
     pub pools: Vec<PoolGauges>,
     /// The cache's counters, where there is a cache.
     pub cache: Option<CacheCounts>,
+    /// The rate limits' counters, where anything is limited.
+    pub limits: Option<LimitCounts>,
 }
 
 /// A node at the moment of the scrape.
@@ -82,8 +85,11 @@ impl Collector for Scrape {
         self.encode_calls(&mut encoder)?;
         self.encode_nodes(&mut encoder)?;
         self.encode_pools(&mut encoder)?;
-        match &self.gauges.cache {
-            Some(cache) => cache.encode(&mut encoder),
+        if let Some(cache) = &self.gauges.cache {
+            cache.encode(&mut encoder)?;
+        }
+        match &self.gauges.limits {
+            Some(limits) => limits.encode(&mut encoder),
             None => Ok(()),
         }
     }

@@ -4,8 +4,10 @@ mod cache;
 mod calls;
 mod exposition;
 mod histogram;
+mod limits;
 
 pub use cache::CacheCounts;
 pub use calls::{CallCounts, Calls, MethodCalls, Outcome, Series};
 pub use exposition::{Gauges, NodeGauges, PoolGauges, openmetrics};
 pub use histogram::{BOUNDS, Histogram, HistogramCounts};
+pub use limits::LimitCounts;

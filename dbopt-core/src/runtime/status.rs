@@ -9,10 +9,13 @@ use super::Runtime;
 use crate::backend::{Backend, Role};
 use crate::cache::store::CacheStatus;
 use crate::cluster::NodeState;
-use crate::limit::LimitStatus;
-use crate::observe::{CacheCounts, CallCounts, Gauges, HistogramCounts, NodeGauges, PoolGauges, openmetrics};
+use crate::limit::{LimitStatus, MethodChecks};
+use crate::observe::{
+    CacheCounts, CallCounts, Gauges, HistogramCounts, LimitCounts, NodeGauges, PoolGauges, openmetrics,
+};
 use crate::op::Lane;
 use crate::pool::PoolStatus;
+use crate::rate::Scope;
 
 /// The state of an instance: what it thinks of the cluster, its pools and its calls.
 #[derive(Debug, Clone, Serialize)]
@@ -170,6 +173,7 @@ impl<B: Backend> Runtime<B> {
                 .collect(),
             pools: status.nodes.iter().flat_map(|n| n.pools.iter().map(move |p| pool_gauges(&n.name, p))).collect(),
             cache: self.cache.is_enabled().then(|| self.cache_counts(&status.cache)),
+            limits: self.config.limit.enabled.then(|| limit_counts(&status.limits)),
         };
         openmetrics(&self.calls, &names, gauges).unwrap_or_default()
     }
@@ -192,6 +196,23 @@ impl<B: Backend> Runtime<B> {
             invalidation_seconds: status.invalidation_mean_ms * status.invalidations as f64 / 1e3,
             journal: status.journal,
         }
+    }
+}
+
+fn limit_counts(status: &LimitStatus) -> LimitCounts {
+    let outcomes = |m: &MethodChecks| {
+        let counts =
+            [("admitted", m.admitted), ("refused", m.refused), ("bypassed", m.bypassed), ("degraded", m.degraded)];
+        counts.map(|(outcome, count)| (m.method, m.scope.name(), outcome, count))
+    };
+    let callers = status.limits.iter().filter(|limit| limit.scope == Scope::User);
+    LimitCounts {
+        checks: status.methods.iter().flat_map(outcomes).collect(),
+        callers: callers.map(|limit| (limit.name.clone(), limit.callers)).collect(),
+        permits: [status.leased, status.expired, status.returned],
+        questions: [status.asked, status.batches, status.failed],
+        redis_up: (status.redis != "not configured").then_some(status.redis == "up"),
+        instances: status.instances,
     }
 }
 

@@ -49,6 +49,8 @@ pub(in crate::limit) struct Group {
 pub(in crate::limit) struct Told {
     pub(in crate::limit) granted: u32,
     pub(in crate::limit) stamp: u64,
+    /// What is free after it.
+    pub(in crate::limit) free: u32,
     pub(in crate::limit) wait: u64,
     pub(in crate::limit) window: usize,
 }
@@ -213,6 +215,7 @@ pub(super) async fn take(
     let read = |numbers: &[i64]| Told {
         granted: numbers[0].try_into().unwrap_or(0),
         stamp: numbers[1].try_into().unwrap_or(0),
+        free: numbers[2].try_into().unwrap_or(0),
         wait: numbers[3].try_into().unwrap_or(0),
         window: numbers[4].try_into().unwrap_or(0),
     };
