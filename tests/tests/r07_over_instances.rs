@@ -250,3 +250,27 @@ async fn a_flood_of_names_exceeds_nothing() {
     let limits = desk.db.status().limits.limits;
     assert!(limits.iter().all(|limit| limit.callers <= 40), "{limits:?}");
 }
+
+/// Four processes at three times the limit, judged by one clock; a longer form is `cargo run --release -p dbopt-tests --bin limits`.
+async fn four_processes(options: &[&str]) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_limits"));
+    let output = command.args(["--checks", "9000", "--limit", "3000"]).args(options).output().await.unwrap();
+    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{told}");
+    assert!(output.status.success(), "{told}");
+}
+
+#[tokio::test]
+async fn r07_2_four_processes_never_admit_more_than_the_limit_and_little_less() {
+    four_processes(&[]).await;
+}
+
+#[tokio::test]
+async fn r07_1_four_processes_of_one_user_never_admit_more_than_the_limit_and_little_less() {
+    four_processes(&["--user"]).await;
+}
+
+#[tokio::test]
+async fn a_killed_process_takes_no_more_with_it_than_it_had_fetched() {
+    four_processes(&["--kill"]).await;
+}
