@@ -14,7 +14,7 @@ use super::desk::Outcome;
 use super::limiter::{BELIEVED, Limiter};
 use super::method::Limited;
 use super::overrides::Known;
-use super::redis::{Group, Store, Told, Unused, Want};
+use super::remote::{Group, Store, Told, Unused, Want};
 use super::verdict::{Parts, Permits, Refused, Verdict};
 use super::who::Who;
 use crate::context::Context;

@@ -18,7 +18,7 @@ use super::config::{Config, WhenLost};
 use super::desk::Registry;
 use super::method::Limited;
 use super::overrides::Overrides;
-use super::redis::{self, Store};
+use super::remote::{self, Store};
 use super::table::Table;
 use super::window::millis;
 use crate::op::Op;
@@ -220,13 +220,13 @@ impl Limiter {
                 tasks.push(("move the limits' clock on", Box::pin(async move { limiter.clock.run().await })));
             }
             Some(store) => {
-                let owner: Weak<dyn redis::Owner> = {
+                let owner: Weak<dyn remote::Owner> = {
                     let weak: Weak<Limiter> = Arc::downgrade(self);
                     weak
                 };
-                tasks.push(("keep the limits' connection", Box::pin(redis::keep(store.clone(), owner))));
-                for _ in 0..redis::LANES {
-                    tasks.push(("ask for permits", Box::pin(redis::lane(store.clone()))));
+                tasks.push(("keep the limits' connection", Box::pin(remote::keep(store.clone(), owner))));
+                for _ in 0..remote::LANES {
+                    tasks.push(("ask for permits", Box::pin(remote::lane(store.clone()))));
                 }
                 let limiter = Arc::downgrade(self);
                 let sweep = async move {

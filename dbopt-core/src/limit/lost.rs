@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::budget::Budget;
 use super::limiter::Limiter;
-use super::redis::{Group, Owner, Unused, Want};
+use super::remote::{Group, Owner, Unused, Want};
 use super::verdict::Refused;
 use crate::error::LimitCause;
 use crate::op::Op;

@@ -16,7 +16,7 @@ mod limiter;
 mod lost;
 mod method;
 mod overrides;
-mod redis;
+mod remote;
 mod status;
 mod table;
 mod tell;
