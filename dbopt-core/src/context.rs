@@ -161,6 +161,11 @@ impl Context {
         self
     }
 
+    /// Whether anybody will ask what limits said.
+    pub(crate) fn reports(&self) -> bool {
+        self.report.is_some()
+    }
+
     /// What each limit said last to calls of this context and its clones, if it was made [`with_report`](Context::with_report).
     pub fn consulted(&self) -> Vec<Consulted> {
         self.report.as_ref().map(|report| report.lock().clone()).unwrap_or_default()

@@ -10,13 +10,13 @@ use tokio::time::{Instant, timeout_at};
 
 use super::budget::{Budget, Resolved};
 use super::cell::{Cell, Full, Limit};
+use super::check::Quick;
 use super::desk::Outcome;
 use super::limiter::{BELIEVED, Limiter};
 use super::method::Limited;
 use super::overrides::Known;
 use super::remote::{Group, Store, Told, Unused, Want};
-use super::verdict::{Parts, Permits, Refused, Verdict};
-use super::who::Who;
+use super::verdict::{Parts, Permits, Refused};
 use crate::context::Context;
 use crate::op::Op;
 use crate::rate::Scope;
@@ -101,7 +101,7 @@ impl Asking {
     /// Dropping the future may lose a permit until its window has passed.
     pub async fn answer(self) -> Result<Permits, Refused> {
         let answer = self.decide().await;
-        if let Some(context) = Context::current() {
+        if let Some(context) = Context::current().filter(Context::reports) {
             self.limiter.note(&context, &self.resolved, self.tag, self.parts, answer.as_ref().err());
         }
         answer
@@ -110,11 +110,11 @@ impl Asking {
     async fn decide(&self) -> Result<Permits, Refused> {
         self.learn_limit().await;
         let Some(store) = self.limiter.store.clone() else {
-            return match self.limiter.check(self.op, self.limited, Who::Caller, self.parts) {
-                Verdict::Refused(refused) => Err(*refused),
-                Verdict::Admitted(permits) => Ok(permits),
+            return match self.limiter.quick(self.op, self.limited, self.tag, self.parts) {
+                Quick::Admitted(permits) => Ok(permits),
+                Quick::Full(scope, full) => Err(self.limiter.refused(self.op, &self.resolved, scope, self.tag, full)),
                 // Its limit is about to be asked for again; this call was let in by the last answer.
-                Verdict::Ask(_) => Ok(Permits::default()),
+                Quick::Ask => Ok(Permits::default()),
             };
         };
         let patience = Instant::now() + store.patience();
@@ -152,7 +152,7 @@ impl Asking {
     /// Asks the application for the user's limit, where it may have another one.
     async fn learn_limit(&self) {
         let overrides = &self.limiter.overrides;
-        let (Some(budget), Some(user)) = (&self.resolved.user, &self.user) else { return };
+        let Some(budget) = &self.resolved.user else { return };
         if !budget.overridable || !overrides.any() || !self.parts.user() {
             return;
         }
@@ -160,9 +160,10 @@ impl Asking {
         if budget.with(self.tag, now, |cell, shared| shared || now < cell.limit_until) {
             return;
         }
-        let (limit, until) = match overrides.known(Some(user), now) {
-            Known::Limit(limit, until) => (limit, until),
-            Known::Unknown => {
+        let (limit, until) = match (overrides.known(self.user.as_deref(), now), &self.user) {
+            (Known::Limit(limit, until), _) => (limit, until),
+            (Known::Unknown, None) => (None, u64::MAX),
+            (Known::Unknown, Some(user)) => {
                 let rates = overrides.ask(user).await;
                 let limit = rates.map(|rates| Arc::new(self.limiter.limit(rates, Scope::User)));
                 (limit, self.limiter.clock.now() + overrides.ttl())

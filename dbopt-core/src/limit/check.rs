@@ -11,12 +11,12 @@ use super::method::Limited;
 use super::overrides::Known;
 use super::verdict::{Parts, Permits, Verdict};
 use super::who::Who;
-use crate::context::{self, Context};
+use crate::context::Context;
 use crate::op::Op;
 use crate::rate::Scope;
 
 /// What is known after a look without asking anybody.
-enum Quick {
+pub(super) enum Quick {
     Admitted(Permits),
     Full(Scope, Full),
     Ask,
@@ -105,7 +105,7 @@ impl Limiter {
     }
 
     #[inline]
-    fn quick(&self, op: &'static Op, limited: Option<&'static Limited>, tag: u64, parts: Parts) -> Quick {
+    pub(super) fn quick(&self, op: &'static Op, limited: Option<&'static Limited>, tag: u64, parts: Parts) -> Quick {
         let now = self.clock.now();
         match desk::at(self.id, op.id(), |post, stripes| self.take_here(post, stripes, now, tag, parts)) {
             Some(quick) => quick,
@@ -234,9 +234,11 @@ impl Limiter {
     /// Finds out whether a user has another limit, if that needs no waiting.
     #[cold]
     fn know_limit(&self, cell: &mut Cell, now: u64, tag: u64) -> bool {
+        if tag != Context::caller().0 {
+            return false;
+        }
         let (_, user) = Context::caller_name();
-        let same = user.as_deref().is_some_and(|user| context::tag(context::USER, user) == tag);
-        match self.overrides.known(user.as_deref().filter(|_| same), now) {
+        match self.overrides.known(user.as_deref(), now) {
             Known::Limit(limit, until) => {
                 cell.become_limited(limit, until);
                 true

@@ -62,7 +62,7 @@ impl<B: Backend> Call<'_, B> {
 
     /// Takes what the call needs of its limits, once.
     pub(super) async fn within_limits(&mut self) -> Result<(), Error> {
-        let limiter = self.runtime().limiter.clone();
+        let limiter = &self.runtime.limiter;
         let limits = &mut self.limits;
         if limits.passed || (limits.limited.is_none() && !limiter.limits_everything()) {
             return Ok(());
@@ -94,7 +94,7 @@ impl<B: Backend> Call<'_, B> {
 
     /// Counts the time that the call used its connection, where that is its cost.
     pub(super) fn charge_time(&mut self) {
-        let runtime = self.runtime();
+        let runtime = self.runtime;
         let limits = &mut self.limits;
         let (Some(limited), Some(since)) = (limits.limited, limits.used_since.take()) else { return };
         match &limits.key {

@@ -28,7 +28,7 @@ use after::After;
 
 /// One call of a method, from its routing to its result.
 pub struct Call<'a, B: Backend> {
-    runtime: &'a Arc<Runtime<B>>,
+    pub(super) runtime: &'a Arc<Runtime<B>>,
     pub(super) op: &'static Op,
     counts: Arc<MethodCalls>,
     context: Option<Context>,
