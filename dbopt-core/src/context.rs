@@ -2,14 +2,21 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
+use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::op::Op;
 use crate::position::Position;
+use crate::rate::{Rate, Scope};
+
+/// Seeded anew in each process, so that nobody can prepare names that collide.
+static TAGS: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
 tokio::task_local! {
     static CURRENT: Context;
@@ -37,7 +44,63 @@ pub struct Context {
     deadline: Option<Instant>,
     /// What another process gave out: this process's caches do not know what was written there.
     given: Option<Position>,
+    /// Whose limits count, as a number; 0 for all who have no name.
+    tag: u64,
+    /// The name of a caller who has no user id.
+    key: Option<Arc<str>>,
+    /// Why this caller's calls are not refused by limits.
+    admin: Option<Arc<str>>,
+    /// What limits said; kept where somebody will ask.
+    report: Option<Arc<Mutex<Vec<Consulted>>>>,
 }
+
+/// What a limit said to a call of a context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consulted {
+    /// Who is limited together.
+    pub scope: Scope,
+    /// The limit's name, such as `user`, or `Flights.board-user` for one of a method's own.
+    pub name: Arc<str>,
+    /// Its windows.
+    pub windows: Vec<Rate>,
+    /// What is left, as far as this instance knows.
+    pub remaining: u32,
+    /// When more will be.
+    pub reset: Duration,
+    /// The call was refused; when to come back.
+    pub refused: Option<Duration>,
+}
+
+/// An administrator's reason is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("to pass the limits a reason is needed, which is written to the log: `.admin(\"nightly import\")`")]
+pub struct NoReason;
+
+/// A number for a caller's name, for tables in this process; never 0.
+#[inline]
+pub(crate) fn tag(kind: u8, name: &str) -> u64 {
+    tag_bytes(kind, name.as_bytes())
+}
+
+/// The same for a name in bytes.
+#[inline]
+pub(crate) fn tag_bytes(kind: u8, name: &[u8]) -> u64 {
+    let mut hasher = TAGS.build_hasher();
+    hasher.write(name);
+    hasher.write_u8(kind);
+    hasher.finish().max(1)
+}
+
+/// The same for a caller known by a number.
+#[inline]
+pub(crate) fn number_tag(number: u64) -> u64 {
+    TAGS.hash_one(number).max(1)
+}
+
+/// The kinds of names: a user id, a key of a caller without one, a key that a method makes of its arguments.
+pub(crate) const USER: u8 = b'u';
+pub(crate) const KEY: u8 = b'k';
+pub(crate) const ARGUMENT: u8 = b'a';
 
 #[derive(Default)]
 struct Shared {
@@ -55,8 +118,88 @@ impl Context {
 
     /// A caller with a name of your choice, such as a user id.
     pub fn user(id: impl Into<String>) -> Self {
-        let shared = Shared { user: Some(id.into()), ..Shared::default() };
-        Context { shared: Arc::new(shared), ..Context::default() }
+        let id = id.into();
+        let tag = tag(USER, &id);
+        let shared = Shared { user: Some(id), ..Shared::default() };
+        Context { shared: Arc::new(shared), tag, ..Context::default() }
+    }
+
+    /// Names a caller who has no user id for the limits, such as by its address: `Context::anonymous().key("ip:192.0.2.7")`.
+    /// Callers with neither share one limit. An empty key, and one beside a user id, changes nothing.
+    #[must_use]
+    pub fn key(mut self, key: &str) -> Self {
+        if self.shared.user.is_none() && !key.is_empty() {
+            self.tag = tag(KEY, key);
+            self.key = Some(key.into());
+        }
+        self
+    }
+
+    /// Lets calls of this context pass all limits. They are counted all the same, and each is written to the log with the reason
+    /// (target `dbopt::audit`). Only code can give this, never the name of a user.
+    ///
+    /// # Errors
+    /// Without a reason.
+    pub fn admin(mut self, reason: &str) -> Result<Self, NoReason> {
+        let reason = reason.trim();
+        if reason.is_empty() {
+            return Err(NoReason);
+        }
+        self.admin = Some(reason.into());
+        Ok(self)
+    }
+
+    /// Why this caller's calls are not refused by limits, if they are not.
+    pub fn admin_reason(&self) -> Option<&str> {
+        self.admin.as_deref()
+    }
+
+    /// Keeps what limits say to calls of this context, for [`Context::consulted`].
+    #[must_use]
+    pub fn with_report(mut self) -> Self {
+        self.report = Some(Arc::default());
+        self
+    }
+
+    /// Whether anybody will ask what limits said.
+    pub(crate) fn reports(&self) -> bool {
+        self.report.is_some()
+    }
+
+    /// What each limit said last to calls of this context and its clones, if it was made [`with_report`](Context::with_report).
+    pub fn consulted(&self) -> Vec<Consulted> {
+        self.report.as_ref().map(|report| report.lock().clone()).unwrap_or_default()
+    }
+
+    /// Notes what a limit said; of one that was asked before, the latest. A refusal stays.
+    pub(crate) fn note(&self, mut consulted: Consulted) {
+        let Some(report) = &self.report else { return };
+        let mut report = report.lock();
+        match report.iter_mut().find(|known| known.name == consulted.name) {
+            Some(known) => {
+                consulted.refused = consulted.refused.or(known.refused);
+                *known = consulted;
+            }
+            None => report.push(consulted),
+        }
+    }
+
+    /// The tag of the running code's caller, and whether limits have more to do than to count.
+    #[inline]
+    pub(crate) fn caller() -> (u64, bool) {
+        CURRENT
+            .try_with(|context| (context.tag, context.admin.is_some() || context.report.is_some()))
+            .unwrap_or((0, false))
+    }
+
+    /// The name of the running code's caller for the limits, with its kind in front; empty for all who have none.
+    pub(crate) fn caller_name() -> (String, Option<String>) {
+        let name = |context: &Context| match (&context.shared.user, &context.key) {
+            (Some(user), _) => (format!("u:{user}"), Some(user.clone())),
+            (None, Some(key)) => (format!("k:{key}"), None),
+            (None, None) => (String::new(), None),
+        };
+        CURRENT.try_with(name).unwrap_or_default()
     }
 
     /// Makes later reads see everything up to `token`, which another process gave out.
@@ -134,7 +277,8 @@ impl fmt::Debug for Context {
             .field("user", &self.shared.user)
             .field("token", &self.latest_token())
             .field("deadline", &self.deadline)
-            .finish()
+            .field("admin", &self.admin)
+            .finish_non_exhaustive()
     }
 }
 
@@ -194,6 +338,24 @@ mod tests {
         context.wrote(at(10));
         context.wrote(at(5));
         assert_eq!(context.latest_token(), Some(at(10)));
+    }
+
+    #[test]
+    fn who_passes_the_limits_says_why() {
+        assert_eq!(Context::user("ann").admin("  ").map(drop), Err(NoReason));
+        assert_eq!(Context::user("ann").admin("import").unwrap().admin_reason(), Some("import"));
+        assert_eq!(Context::user("admin").admin_reason(), None);
+    }
+
+    #[test]
+    fn names_of_different_kinds_are_different_callers() {
+        let tags = [Context::user("a"), Context::anonymous().key("a"), Context::anonymous(), Context::user("b")];
+        let mut tags: Vec<u64> = tags.iter().map(|context| context.tag).collect();
+        tags.push(tag(ARGUMENT, "a"));
+        tags.sort_unstable();
+        tags.dedup();
+        assert_eq!(tags.len(), 5);
+        assert_eq!(Context::user("a").key("b").tag, Context::user("a").tag);
     }
 
     #[tokio::test]

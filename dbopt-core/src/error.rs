@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::op::Lane;
+use crate::rate::{Rate, Scope};
 
 /// Why a call could not be carried out, sorted by who can do something about it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -87,6 +88,22 @@ pub enum Error {
         /// The SQLSTATE, where the server gave one.
         sqlstate: Option<SqlState>,
     },
+    /// A rate limit is used up. Nothing was run, and nothing is counted for the call.
+    #[error("`{method}` was refused: {}", OverLimit(*.scope, *.limit, *.cost, *.retry_after, *.cause))]
+    RateLimited {
+        /// The method.
+        method: &'static str,
+        /// Who is limited together.
+        scope: Scope,
+        /// The window that is full.
+        limit: Rate,
+        /// What the call would have counted as.
+        cost: u32,
+        /// When there will be room; an estimate, as others come too.
+        retry_after: Duration,
+        /// Why.
+        cause: LimitCause,
+    },
     /// [`shutdown`](crate::runtime::Runtime::shutdown) has begun.
     #[error("`{method}` was refused: the application is shutting down")]
     ShuttingDown {
@@ -104,6 +121,8 @@ impl Error {
         match self {
             Error::Unavailable { refusals, .. } => refusals.iter().filter_map(|r| r.retry_after).min(),
             Error::Deadline { cause, .. } => cause.as_ref().and_then(|c| c.retry_after),
+            Error::RateLimited { cause: LimitCause::CostAboveLimit, .. } => None,
+            Error::RateLimited { retry_after, .. } => Some(*retry_after),
             _ => None,
         }
     }
@@ -114,6 +133,7 @@ impl Error {
             Error::Unavailable { refusals, .. } => !refusals.iter().all(|r| r.reason.is_permanent()),
             Error::Deadline { doing, .. } => !matches!(doing, Waiting::Body),
             Error::Database { sqlstate, .. } => sqlstate.is_some_and(|s| s.is_serialization()),
+            Error::RateLimited { cause, .. } => *cause != LimitCause::CostAboveLimit,
             _ => false,
         }
     }
@@ -131,6 +151,18 @@ impl From<ConfigError> for Error {
     fn from(error: ConfigError) -> Self {
         Error::Config(Arc::new(error))
     }
+}
+
+/// Why a limit has refused a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LimitCause {
+    /// It is used up.
+    UsedUp,
+    /// One call costs more than the whole limit: it never fits.
+    CostAboveLimit,
+    /// Redis cannot be asked, and `limit.when_redis_is_lost` is `closed`.
+    StoreLost,
 }
 
 /// What a call was waiting for when its time was up.
@@ -314,6 +346,35 @@ impl fmt::Debug for SqlState {
 impl fmt::Display for SqlState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+struct OverLimit(Scope, Rate, u32, Duration, LimitCause);
+impl fmt::Display for OverLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OverLimit(scope, rate, cost, retry_after, cause) = self;
+        let whose = match scope {
+            Scope::User => "this caller's limit",
+            Scope::Global => "the limit of all callers together",
+            Scope::Database => "the limit of all calls to the database",
+        };
+        match cause {
+            LimitCause::UsedUp => write!(f, "{whose} of {rate} is used up")?,
+            LimitCause::CostAboveLimit => {
+                return write!(
+                    f,
+                    "it costs {cost}, more than {whose} of {rate} ever allows; lower its cost or raise the limit"
+                );
+            }
+            LimitCause::StoreLost => write!(
+                f,
+                "{whose} of {rate} cannot be checked, as Redis does not answer and limit.when_redis_is_lost is \"closed\""
+            )?,
+        }
+        if *cost > 1 {
+            write!(f, ", and it costs {cost}")?;
+        }
+        write!(f, "; try again in {:.1} s", retry_after.as_secs_f64())
     }
 }
 

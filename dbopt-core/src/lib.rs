@@ -6,13 +6,14 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`runtime`] | the path of a call, settings, background work, HTTP |
+//! | [`limit`] | who may call how often |
 //! | [`cache`] | results kept in memory and in Redis |
 //! | [`route`] | which node serves a call |
 //! | [`cluster`] | what every node is and how far behind it is |
 //! | [`pool`] | connections: opened ahead, shared fairly, bounded |
 //! | [`breaker`] | when to try again after a failure |
 //! | [`backend`], [`observe`] | what a driver must offer; what happened, counted |
-//! | [`op`], [`key`], [`position`], [`context`], [`error`] | the vocabulary |
+//! | [`op`], [`key`], [`position`], [`context`], [`rate`], [`error`] | the vocabulary |
 //!
 //! A room uses only rooms that stand below it in this table.
 //!
@@ -30,11 +31,14 @@ pub mod context;
 mod duration;
 pub mod error;
 pub mod key;
+pub mod limit;
 pub mod observe;
 pub mod op;
 pub mod pool;
 pub mod position;
 mod random;
+pub mod rate;
+mod redis_link;
 pub mod route;
 pub mod runtime;
 pub mod secret;

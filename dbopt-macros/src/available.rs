@@ -12,18 +12,11 @@ struct NotYet {
     meanwhile: &'static str,
 }
 
-const NOT_YET: &[NotYet] = &[
-    NotYet {
-        helper: "batched",
-        option: None,
-        meanwhile: "write `#[read]`, and call the plural method where you have several keys",
-    },
-    NotYet {
-        helper: "rate_limited",
-        option: None,
-        meanwhile: "remove it, and limit in front of the call, for example with a tower layer",
-    },
-];
+const NOT_YET: &[NotYet] = &[NotYet {
+    helper: "batched",
+    option: None,
+    meanwhile: "write `#[read]`, and call the plural method where you have several keys",
+}];
 
 /// The message for a helper (`option` is `None`) or one of its options that this version cannot run.
 pub(crate) fn missing(helper: &Helper, option: Option<&str>) -> Option<String> {

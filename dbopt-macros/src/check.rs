@@ -46,6 +46,7 @@ pub(crate) fn method<'a>(
         returns,
         cached: kept.filter(|_| named && helpers.write.is_none()),
         effects: effects.filter(|_| named),
+        limited: helpers.rate_limited.as_ref().map(|limited| &limited.value).filter(|_| named),
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod cached;
 mod effects;
+mod limited;
 mod text;
 mod twin;
 
@@ -65,10 +66,14 @@ fn work(method: &Method<'_>, scope: &Scope<'_>) -> TokenStream {
     let effects = Statements::new(method, scope);
     let before = effects.as_ref().map(Statements::before);
     let attempts = attempts(method, effects.and_then(|effects| effects.after()), krate);
+    let limits = limited::statement(method);
+    let limited = limited::description(method, krate);
     quote_spanned! {site=>
         static __DBOPT_OP: #krate::__private::Op = #operation;
+        #limited
         #outcome
         let mut __dbopt_call = #krate::__private::call(#db, &__DBOPT_OP);
+        #limits
         #before
         #attempts
     }

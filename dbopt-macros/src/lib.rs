@@ -34,7 +34,7 @@
 //! | [`macro@critical`] | uses the dedicated high-priority connections | yes |
 //! | [`macro@cached`] | a read whose result is kept | yes |
 //! | [`macro@batched`] | concurrent calls become one statement | checked, not available yet |
-//! | [`macro@rate_limited`] | limited per user and over all | checked, not available yet |
+//! | [`macro@rate_limited`] | limited per user and over all | yes |
 //!
 //! What is not available yet is a compile error that says what to write meanwhile. Helpers may stand in any order: the order
 //! of the guards is fixed in the runtime. Methods without a helper stay as they are.
@@ -285,14 +285,17 @@ pub fn batched(_arguments: TokenStream, item: TokenStream) -> TokenStream {
     fallback::outside("batched", item.into()).into()
 }
 
-/// A read or write that is limited per user and over all instances. **Not available yet**: it is checked, and then refused.
+/// A read or write that is limited per user and over all instances.
 ///
 /// | option | default | meaning |
 /// |---|---|---|
-/// | `per_user = "100/min"` | the configured limit | calls of one user in a window of `s`, `min`, `h` or `d` |
-/// | `global = "10000/min"` | the configured limit | calls of all users |
+/// | `per_user = "100/min"` | the configured limit, which all methods without this share | calls of one user in a window of `s`, `min`, `h` or `d`; several with commas hold together |
+/// | `global = "10000/min"` | the configured limit, which all methods without this share | calls of all users that reach the database |
 /// | `key = "{customer}"` | the user of the `Context` | who is limited |
-/// | `cost = 5` | 1 | how many calls this one counts as |
+/// | `cost = 5` | 1 | how many calls this one counts as; `"db_ms"`: the milliseconds on its connection |
+///
+/// On a `#[cached]` method a call answered from the cache counts for its user, and not for all. `<name>_in` is not limited: it
+/// runs inside a call that was.
 #[proc_macro_attribute]
 pub fn rate_limited(_arguments: TokenStream, item: TokenStream) -> TokenStream {
     fallback::outside("rate_limited", item.into()).into()

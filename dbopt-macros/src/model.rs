@@ -164,12 +164,19 @@ pub(crate) struct Batched {
 }
 
 #[derive(Default)]
-#[allow(dead_code, reason = "checked now, expanded once #[rate_limited] is available")]
 pub(crate) struct RateLimited {
-    pub(crate) per_user: Option<Given<Rate>>,
-    pub(crate) global: Option<Given<Rate>>,
+    pub(crate) per_user: Option<Given<Vec<Rate>>>,
+    pub(crate) global: Option<Given<Vec<Rate>>>,
     pub(crate) key: Option<Template>,
-    pub(crate) cost: Option<Given<NonZeroU32>>,
+    pub(crate) cost: Option<Given<Cost>>,
+}
+
+/// What a call counts as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cost {
+    Calls(NonZeroU32),
+    /// The milliseconds that it uses its connection.
+    DatabaseTime,
 }
 
 /// A method whose signature holds: what `expand` needs, all of it decided.
@@ -184,6 +191,7 @@ pub(crate) struct Method<'a> {
     /// Not on a method with mistakes in keys or tags: it is expanded as the plain read that it is besides.
     pub(crate) cached: Option<Kept<'a>>,
     pub(crate) effects: Option<Effects<'a>>,
+    pub(crate) limited: Option<&'a RateLimited>,
 }
 
 /// How the result of a method is kept.

@@ -80,7 +80,13 @@ pictures! {
     other_items_stay: method("const A: B = B { c: 1 }; fn plain(&self) -> i64 { 1 } m! { x }");
     mistake_in_an_option: method(&format!("#[read(max_stalenes = \"2s\")] {FIND}"));
     mistake_in_the_signature: method("#[read] async fn find(&self, id: i64) -> QueryResult<()> {}");
-    not_available_yet: method(&format!("#[read] #[rate_limited(cost = 5)] {FIND}"));
+    not_available_yet: method("#[batched(one = find)] async fn all(&self, conn: &mut Conn, ids: Vec<i64>) -> Out<u8> {}");
+    rate_limited: method(&format!("#[read] #[rate_limited] {FIND}"));
+    rate_limited_per_user: method(&format!("#[read] #[rate_limited(per_user = \"5/s, 100/min\")] {FIND}"));
+    rate_limited_global: method(&format!("#[write] #[rate_limited(global = \"10000/min\")] {FIND}"));
+    rate_limited_key: method(&format!("#[read] #[rate_limited(key = \"flight {{id}}\", cost = 5)] {FIND}"));
+    rate_limited_by_time: method(&format!("#[read] #[rate_limited(cost = \"db_ms\")] {FIND}"));
+    rate_limited_cached: method(&format!("#[cached(\"flights\")] #[rate_limited(per_user = \"5/s\", key = \"{{id}}\")] {FIND}"));
     cached: method(&format!("#[cached] {FIND}"));
     cached_tags: method(&format!("#[cached(\"flight:{{id}}\", \"flights\")] {FIND}"));
     cached_ttl: cached_with("ttl = \"5m\"");

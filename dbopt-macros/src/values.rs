@@ -7,7 +7,7 @@ use syn::{Attribute, Expr, Ident, Lit, LitStr, Member};
 
 use crate::errors::Errors;
 use crate::model::{
-    Batched, Cached, Given, Layers, Origin, RateLimited, Read, Settings, Source, Target, Template, Write,
+    Batched, Cached, Cost, Given, Layers, Origin, RateLimited, Read, Settings, Source, Target, Template, Write,
 };
 use crate::options::{Opt, literal};
 use crate::rate;
@@ -109,24 +109,26 @@ pub(crate) fn rate_limited(options: Vec<Opt>, errors: &mut Errors) -> RateLimite
     let mut limited = RateLimited::default();
     for option in options {
         match option.spec.name {
-            "per_user" => limited.per_user = option.text("a rate in quotes", rate::parse, errors),
-            "global" => limited.global = option.text("a rate in quotes", rate::parse, errors),
+            "per_user" => limited.per_user = option.text("a rate in quotes", rate::parse_all, errors),
+            "global" => limited.global = option.text("a rate in quotes", rate::parse_all, errors),
             "key" => limited.key = option.text("a text in quotes", template::parse, errors),
-            "cost" => limited.cost = count(&option, errors),
+            "cost" => limited.cost = cost(&option, errors),
             _ => option.unread(errors),
         }
     }
     limited
 }
 
-fn count(option: &Opt, errors: &mut Errors) -> Option<Given<NonZeroU32>> {
-    let number = match option.literal() {
-        Some(Lit::Int(number)) => number.base10_parse().ok(),
+/// A number of calls, or `"db_ms"`.
+fn cost(option: &Opt, errors: &mut Errors) -> Option<Given<Cost>> {
+    let cost = match option.literal() {
+        Some(Lit::Int(number)) => number.base10_parse::<NonZeroU32>().ok().map(Cost::Calls),
+        Some(Lit::Str(text)) if text.value() == "db_ms" => Some(Cost::DatabaseTime),
         _ => None,
     };
-    match number {
+    match cost {
         Some(value) => Some(Given { value, tokens: option.tokens.clone() }),
-        None => option.expected("a whole number from 1 on", errors),
+        None => option.expected("a whole number from 1 on, or \"db_ms\" for the time on the connection", errors),
     }
 }
 

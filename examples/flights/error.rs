@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use dbopt_diesel::ErrorKind;
 use serde::Serialize;
 
 use crate::models::Status;
@@ -64,6 +65,9 @@ impl AppError {
             AppError::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             AppError::SoldOut { .. } | AppError::NotScheduled { .. } => StatusCode::CONFLICT,
             AppError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            AppError::Dbopt(error) if matches!(error.kind(), ErrorKind::RateLimited { .. }) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             AppError::Dbopt(error) if error.retry_after().is_some() => StatusCode::SERVICE_UNAVAILABLE,
             AppError::Dbopt(_) | AppError::Query(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }

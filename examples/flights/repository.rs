@@ -152,12 +152,16 @@ impl Flights {
 
     /// How punctual the flights were, grouped: at most a minute old, and up to ten when the database cannot be read.
     ///
-    /// Nothing invalidates it: it reads all flights, so any write would, and nobody waits for the last one to count.
+    /// Nothing invalidates it: it reads all flights, so any write would, and nobody waits for the last one to count. It is the dearest
+    /// query of the service, so nobody may ask for it all day.
     ///
     /// # Errors
     /// Only those of the database.
+    // ANCHOR: limited
     #[cached(ttl = "1m", stale_if_error = "10m", refresh_ahead = 0.8)]
+    #[rate_limited(per_user = "20/s, 600/min", global = "600/min")]
     pub async fn delay_statistics(&self, conn: &mut Conn, by: GroupBy) -> Result<Vec<DelayStatistics>, AppError> {
+        // ANCHOR_END: limited
         // Each grouping is a type of its own, so the statement is written once here and compiled four times.
         macro_rules! grouped_by {
             ($key:expr) => {

@@ -3,6 +3,7 @@
 // A test that cannot be set up has failed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod desk;
 pub mod log;
 pub mod openmetrics;
 pub mod outage;
@@ -16,6 +17,7 @@ use dbopt_diesel::dev::{Cluster, ClusterBuilder};
 use dbopt_diesel::{Config, Db};
 use tokio::time::{Instant, sleep};
 
+pub use desk::Desk;
 pub use shelf::Shelf;
 pub use things::Things;
 

@@ -16,8 +16,14 @@ impl Flights {
     }
 
     #[read]
-    #[rate_limited(per_user = "5/second", global = 100)]
+    #[rate_limited(per_user = "5/second", global = 100, key = "")]
     pub async fn board(&self, conn: &mut Conn) -> QueryResult<()> {
+        Ok(())
+    }
+
+    #[read]
+    #[rate_limited(per_user = "100/fortnight", cost = -1)]
+    pub async fn never(&self, conn: &mut Conn) -> QueryResult<()> {
         Ok(())
     }
 

@@ -14,12 +14,6 @@ impl Flights {
         Ok(ids)
     }
 
-    #[read]
-    #[rate_limited(per_user = "100/min", cost = 5)]
-    pub async fn board(&self, conn: &mut Conn) -> QueryResult<()> {
-        Ok(())
-    }
-
     // The callers of what cannot run yet still type-check.
     pub async fn plain(&self) -> QueryResult<Vec<i64>> {
         self.many(vec![7]).await

@@ -10,6 +10,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::cache::CacheCounts;
 use super::calls::{CallCounts, Calls};
 use super::histogram::{BOUNDS, HistogramCounts};
+use super::limits::LimitCounts;
 use super::resilience::{self, CircuitCounts, RetryCounts};
 
 /// Everything that is measured at the moment of the scrape.
@@ -25,6 +26,8 @@ pub struct Gauges {
     pub retries: RetryCounts,
     /// The cache's counters, where there is a cache.
     pub cache: Option<CacheCounts>,
+    /// The rate limits' counters, where anything is limited.
+    pub limits: Option<LimitCounts>,
 }
 
 /// A node at the moment of the scrape.
@@ -89,8 +92,11 @@ impl Collector for Scrape {
         self.encode_pools(&mut encoder)?;
         resilience::circuits(&mut encoder, &self.gauges.circuits)?;
         resilience::retries(&mut encoder, &self.gauges.retries)?;
-        match &self.gauges.cache {
-            Some(cache) => cache.encode(&mut encoder),
+        if let Some(cache) = &self.gauges.cache {
+            cache.encode(&mut encoder)?;
+        }
+        match &self.gauges.limits {
+            Some(limits) => limits.encode(&mut encoder),
             None => Ok(()),
         }
     }

@@ -4,10 +4,12 @@ mod cache;
 mod calls;
 mod exposition;
 mod histogram;
+mod limits;
 mod resilience;
 
 pub use cache::CacheCounts;
 pub use calls::{CallCounts, Calls, MethodCalls, Outcome, Series};
 pub use exposition::{Gauges, NodeGauges, PoolGauges, openmetrics};
 pub use histogram::{BOUNDS, Histogram, HistogramCounts};
+pub use limits::LimitCounts;
 pub use resilience::{CircuitCounts, RetryCounts};

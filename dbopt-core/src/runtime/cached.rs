@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::time::timeout_at;
 
+use super::limiting::{Before, Limits, too_often};
 use super::{Call, Runtime};
 use crate::backend::{Backend, Connection};
 use crate::cache::flight::Shared;
@@ -16,6 +17,7 @@ use crate::cache::{Cached, Codec};
 use crate::context::{self, Context};
 use crate::error::{Error, Waiting};
 use crate::key::{Key, KeyRef, with_key};
+use crate::limit::Limited;
 use crate::op::{Intent, Op};
 use crate::position::Position;
 
@@ -25,6 +27,7 @@ static LOCATE: Op = Op::new("Db::locate", Intent::Read).from_primary();
 /// A cached method with the type of its results and the way they travel.
 pub struct CachedMethod<R, C> {
     method: &'static Cached,
+    pub(super) limited: Option<&'static Limited>,
     types: PhantomData<fn() -> (R, C)>,
 }
 
@@ -32,7 +35,14 @@ pub struct CachedMethod<R, C> {
 impl<T: Clone + Send + Sync + 'static, E, C: Codec<T>> CachedMethod<Result<T, E>, C> {
     /// The method that `method` describes.
     pub const fn new(method: &'static Cached) -> Self {
-        CachedMethod { method, types: PhantomData }
+        CachedMethod { method, limited: None, types: PhantomData }
+    }
+
+    /// With limits.
+    #[must_use]
+    pub const fn limited(mut self, limited: &'static Limited) -> Self {
+        self.limited = Some(limited);
+        self
     }
 }
 
@@ -130,6 +140,10 @@ pub struct CachedCall<'a, B: Backend, T, E, C> {
     load: Option<Box<Load>>,
     sharing: Sharing<E>,
     absence: fn(&T) -> bool,
+    /// What its caller's limit said.
+    pub(super) before: Option<Before>,
+    /// Found in memory, and returned if the limit allows.
+    ready: Option<Result<T, E>>,
 }
 
 /// What a cached call does next.
@@ -216,7 +230,16 @@ impl<B: Backend> Runtime<B> {
             (Some(lookup), Some(value)) => Some(lookup.refreshing(value)),
             (lookup, _) => lookup,
         };
-        Look::Miss(Box::new(CachedCall { runtime: self, method, lookup, load: None, sharing, absence }))
+        Look::Miss(Box::new(CachedCall {
+            runtime: self,
+            method,
+            lookup,
+            load: None,
+            sharing,
+            absence,
+            before: None,
+            ready: None,
+        }))
     }
 
     /// Where the primary's log ends, asked of it.
@@ -226,6 +249,33 @@ impl<B: Backend> Runtime<B> {
         let mut lease = call.find_connection().await.ok()?;
         let end = tokio::time::timeout_at(call.deadline(), lease.log_end()).await;
         end.ok()?.ok()
+    }
+}
+
+impl<'a, B: Backend, T, E, C> Look<'a, B, T, E, C> {
+    /// The same for a caller whose limit has to be asked for first.
+    pub(super) fn only_if(
+        self,
+        runtime: &'a Arc<Runtime<B>>,
+        method: CachedMethod<Result<T, E>, C>,
+        sharing: Sharing<E>,
+        absence: fn(&T) -> bool,
+        before: Before,
+    ) -> Self {
+        let before = Some(before);
+        match self {
+            Look::Miss(miss) => Look::Miss(Box::new(CachedCall { before, ..*miss })),
+            Look::Hit(result) => Look::Miss(Box::new(CachedCall {
+                runtime,
+                method: method.method,
+                lookup: None,
+                load: None,
+                sharing,
+                absence,
+                before,
+                ready: Some(result),
+            })),
+        }
     }
 }
 
@@ -241,7 +291,19 @@ where
     /// # Cancel safety
     /// Dropping the future loses nothing; a load that it was to make is made by another caller.
     pub async fn next(&mut self) -> Next<'a, B, Result<T, E>> {
+        if let Some(asking) = self.before.as_mut().and_then(|before| before.asking.take()) {
+            match asking.answer().await {
+                Ok(permits) => self.before.iter_mut().for_each(|before| before.permits = permits),
+                Err(refused) => return Next::Return(Err(too_often::<B, E>(refused))),
+            }
+        }
+        if let Some(result) = self.ready.take() {
+            return Next::Return(result);
+        }
         let mut call = self.runtime.call(self.method.op());
+        if let Some(before) = &self.before {
+            call.set_limits(Limits::after_cache(before.limited, before.key.clone(), before.permits));
+        }
         let runtime = self.runtime;
         let Some(lookup) = &mut self.lookup else {
             // Where nothing is cached, nobody was told either what other instances have written.
@@ -296,6 +358,13 @@ where
     /// The answer to a caller who waited for a load that failed; `None`: it must load itself.
     fn others_failure(&mut self, told: &Shared) -> Option<Result<T, E>> {
         match (**told).downcast_ref::<Told>()? {
+            Told::Refused(error @ Error::RateLimited { .. }) => {
+                // The load that this caller waited for was refused: what it paid itself was for nothing.
+                if let Some(before) = &self.before {
+                    self.runtime.limiter.give_back(before.limited, before.permits);
+                }
+                Some(self.stand_in().ok_or_else(|| E::from(error.clone().into())))
+            }
             Told::Refused(error) => Some(self.stand_in().ok_or_else(|| E::from(error.clone().into()))),
             Told::Failed(packed) => (self.sharing.unpack)(packed).map(Err),
             Told::Apart => None,

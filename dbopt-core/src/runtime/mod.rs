@@ -6,6 +6,7 @@ mod call;
 pub mod config;
 #[cfg(feature = "http")]
 pub mod http;
+mod limiting;
 mod outbox;
 mod resilience;
 mod status;
@@ -30,6 +31,7 @@ use crate::backend::{Backend, Endpoint};
 use crate::cache::Cache;
 use crate::cluster::{Cluster, NodeState, Watcher};
 use crate::error::{ConfigError, Error, Reason, Refusal};
+use crate::limit::Limiter;
 use crate::observe::Calls;
 use crate::op::{Intent, Lane, Op};
 use crate::pool::{Budget, Demand, Pool, share_out};
@@ -51,6 +53,7 @@ pub struct Runtime<B: Backend> {
     budget: Arc<Budget>,
     calls: Calls,
     cache: Arc<Cache>,
+    limiter: Arc<Limiter>,
     outbox: Outbox,
     resilience: Resilience,
     turn: AtomicUsize,
@@ -79,7 +82,8 @@ impl<B: Backend> Runtime<B> {
         }
         let cache =
             Cache::new(config.cache.clone(), config.routing.max_lag).map_err(|problems| ConfigError { problems })?;
-        let runtime = Self::assemble(&backend, config, &endpoints, cluster, cache);
+        let limiter = limiting::limiter(&config).map_err(|problems| ConfigError { problems })?;
+        let runtime = Self::assemble(&backend, config, &endpoints, cluster, cache, limiter);
         runtime.refuse_if_unreachable()?;
         runtime.share_budget();
         runtime.warm().await;
@@ -94,6 +98,7 @@ impl<B: Backend> Runtime<B> {
         endpoints: &[Endpoint],
         cluster: Arc<Cluster>,
         cache: Arc<Cache>,
+        limiter: Arc<Limiter>,
     ) -> Arc<Self> {
         let budget = Budget::new(config.pool.max);
         let pool_config = Arc::new(config.pool.clone());
@@ -109,6 +114,7 @@ impl<B: Backend> Runtime<B> {
         Arc::new(Runtime {
             calls: Calls::new(endpoints.len()),
             cache,
+            limiter,
             outbox: Outbox::default(),
             resilience: Resilience::new(&config.retry),
             config,
@@ -222,6 +228,7 @@ impl<B: Backend> Runtime<B> {
                 "Redis was not told of all invalidations: what they concern is served elsewhere until it expires"
             );
         }
+        self.limiter.shutdown().await;
         self.tasks.stop();
         for pool in self.pools.iter().flatten() {
             pool.close();

@@ -10,11 +10,13 @@ use crate::backend::{Backend, Role};
 use crate::breaker::{CircuitStatus, State};
 use crate::cache::store::CacheStatus;
 use crate::cluster::NodeState;
+use crate::limit::{LimitStatus, MethodChecks};
 use crate::observe::{
-    CacheCounts, CallCounts, CircuitCounts, Gauges, HistogramCounts, NodeGauges, PoolGauges, openmetrics,
+    CacheCounts, CallCounts, CircuitCounts, Gauges, HistogramCounts, LimitCounts, NodeGauges, PoolGauges, openmetrics,
 };
 use crate::op::Lane;
 use crate::pool::PoolStatus;
+use crate::rate::Scope;
 
 /// The state of an instance: what it thinks of the cluster, its pools and its calls.
 #[derive(Debug, Clone, Serialize)]
@@ -31,6 +33,8 @@ pub struct Status {
     pub open_circuits: Vec<OpenCircuit>,
     /// What the cache did.
     pub cache: CacheStatus,
+    /// What the rate limits did.
+    pub limits: LimitStatus,
     /// Every method that was called, on each node and lane where it ran.
     pub methods: Vec<MethodStatus>,
 }
@@ -153,6 +157,7 @@ impl<B: Backend> Runtime<B> {
                 utilization_percent: 100.0 * in_use as f64 / self.budget.max() as f64,
             },
             cache: self.cache.status(),
+            limits: self.limiter.status(),
             methods: counts.iter().map(|c| method(c, &self.cluster.names()[c.node])).collect(),
         }
     }
@@ -194,6 +199,7 @@ impl<B: Backend> Runtime<B> {
                 .collect(),
             retries: self.retry_counts(),
             cache: self.cache.is_enabled().then(|| self.cache_counts(&status.cache)),
+            limits: self.config.limit.enabled.then(|| limit_counts(&status.limits)),
         };
         openmetrics(&self.calls, &names, gauges).unwrap_or_default()
     }
@@ -220,6 +226,23 @@ impl<B: Backend> Runtime<B> {
             invalidation_seconds: status.invalidation_mean_ms * status.invalidations as f64 / 1e3,
             journal: status.journal,
         }
+    }
+}
+
+fn limit_counts(status: &LimitStatus) -> LimitCounts {
+    let outcomes = |m: &MethodChecks| {
+        let counts =
+            [("admitted", m.admitted), ("refused", m.refused), ("bypassed", m.bypassed), ("degraded", m.degraded)];
+        counts.map(|(outcome, count)| (m.method, m.scope.name(), outcome, count))
+    };
+    let callers = status.limits.iter().filter(|limit| limit.scope == Scope::User);
+    LimitCounts {
+        checks: status.methods.iter().flat_map(outcomes).collect(),
+        callers: callers.map(|limit| (limit.name.clone(), limit.callers)).collect(),
+        permits: [status.leased, status.expired, status.returned],
+        questions: [status.asked, status.batches, status.failed],
+        redis_up: (status.redis != "not configured").then_some(status.redis == "up"),
+        instances: status.instances,
     }
 }
 

@@ -50,6 +50,9 @@ pub(super) fn start<B: Backend>(runtime: &Arc<Runtime<B>>, watchers: Vec<Watcher
     for (name, work) in runtime.cache.tasks() {
         runtime.tasks.spawn(name, work);
     }
+    for (name, work) in runtime.limiter.tasks() {
+        runtime.tasks.spawn(name, work);
+    }
     if runtime.config.cache.outbox {
         runtime.tasks.spawn("look after the outbox", super::outbox::look_after(Arc::downgrade(runtime)));
     }

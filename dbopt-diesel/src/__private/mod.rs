@@ -1,6 +1,7 @@
 //! What generated code names. Not for people: anything here may change.
 
 pub use dbopt_core::cache::{Cached, Codec, InMemory, Serde};
+pub use dbopt_core::limit::Limited;
 pub use dbopt_core::op::{Intent, Op};
 pub use dbopt_core::runtime::{Attempt, CachedMethod, Look, Next};
 
@@ -104,6 +105,26 @@ where
     K: CallKey + ?Sized,
 {
     db.runtime().look(method, sharing, absence, key, tags)
+}
+
+/// The same for a method with limits; `who` is limited in place of the caller.
+#[inline]
+pub fn look_limited<'a, T, E, C, K>(
+    db: &'a Db,
+    who: Option<fmt::Arguments<'_>>,
+    method: CachedMethod<Result<T, E>, C>,
+    sharing: Sharing<E>,
+    absence: fn(&T) -> bool,
+    key: &K,
+    tags: impl FnOnce() -> Vec<Tag>,
+) -> Look<'a, Postgres, T, E, C>
+where
+    T: Clone + Send + Sync + 'static,
+    E: From<Error>,
+    C: Codec<T>,
+    K: CallKey + ?Sized,
+{
+    db.runtime().look_limited(who, method, sharing, absence, key, tags)
 }
 
 /// `value` is what the write returned; it must be what the cached method returns.

@@ -1,12 +1,15 @@
 //! What the helpers say together.
 
 use crate::errors::Errors;
-use crate::model::{Cached, Given, Helpers, Intent, Layers, Operation};
+use crate::model::{Cached, Cost, Given, Helpers, Intent, Layers, Operation, RateLimited};
 
 pub(super) fn decide(helpers: &Helpers, errors: &mut Errors) -> Operation {
     contradictions(helpers, errors);
     if let Some(cached) = &helpers.cached {
         cache_contradictions(&cached.value, errors);
+    }
+    if let Some(limited) = &helpers.rate_limited {
+        cost_fits(&limited.value, errors);
     }
     let read = helpers.read.as_ref().map(|read| &read.value);
     let write = helpers.write.as_ref().map(|write| &write.value);
@@ -60,6 +63,19 @@ fn contradictions(helpers: &Helpers, errors: &mut Errors) {
     if helpers.critical.is_some() {
         let message = "`max_staleness` has nothing to do on a `#[critical]` read, which goes to the primary: remove it";
         errors.at(&staleness.tokens, message);
+    }
+}
+
+/// A call that costs more than a limit never passes.
+fn cost_fits(limited: &RateLimited, errors: &mut Errors) {
+    let Some(Given { value: Cost::Calls(cost), tokens }) = &limited.cost else { return };
+    let rates = [&limited.per_user, &limited.global].into_iter().flatten().flat_map(|given| &given.value);
+    if let Some(rate) = rates.filter(|rate| rate.count < *cost).min_by_key(|rate| rate.count) {
+        let message = format!(
+            "a call that costs {cost} never fits into {rate}: write `cost = {}` or less, or raise the limit",
+            rate.count
+        );
+        errors.at(tokens, message);
     }
 }
 

@@ -6,8 +6,8 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::GenericParam;
 
-use super::text;
 use super::{Scope, combinations, database, hygienic, located, operation, repeated};
+use super::{limited, text};
 use crate::attrs;
 use crate::generics;
 use crate::model::{Argument, Cached, Given, Kept, Layers, Method};
@@ -30,13 +30,16 @@ pub(super) fn accessor(method: &Method<'_>, scope: &Scope<'_>) -> Option<TokenSt
     let at_return = placed(krate, located(returns));
     let made = quote_spanned!(located(returns)=> #at_return::__private::CachedMethod::new(&__DBOPT_CACHED));
     let (operation, options) = (operation(method, scope), options(kept.options));
+    let limited = limited::description(method, krate);
+    let with_limits = limited.is_some().then(|| quote_spanned!(site=> .limited(&__DBOPT_LIMITED)));
     Some(quote_spanned! {site=>
         #(#attrs)*
         #[doc(hidden)]
         fn #name #generics () -> #ty #where_clause {
             static __DBOPT_OP: #krate::__private::Op = #operation;
             static __DBOPT_CACHED: #krate::__private::Cached = #krate::__private::Cached::new(&__DBOPT_OP) #options;
-            #made
+            #limited
+            #made #with_limits
         }
     })
 }
@@ -144,7 +147,13 @@ fn look(method: &Method<'_>, kept: &Kept<'_>, scope: &Scope<'_>) -> TokenStream 
     let accessor = accessor_call(method);
     let (sharing, absence) = (probe(method, "sharing", krate), probe(method, "absence", krate));
     let tags = text::tags(kept.tags(), method.arguments.as_slice(), krate);
-    let look = |key: TokenStream| quote_spanned!(site=> #krate::__private::look(#db, #accessor, #sharing, #absence, #key, || #tags));
+    let limit_key = limited::key(method);
+    let look = |key: TokenStream| match &limit_key {
+        None => quote_spanned!(site=> #krate::__private::look(#db, #accessor, #sharing, #absence, #key, || #tags)),
+        Some(who) => quote_spanned! {site=>
+            #krate::__private::look_limited(#db, #who, #accessor, #sharing, #absence, #key, || #tags)
+        },
+    };
     if let Some(key) = explicit_key(kept.options, method, krate) {
         return look(key);
     }

@@ -6,21 +6,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{
-    AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo, ProtocolVersion, PushInfo, RedisResult, Script,
-};
+use redis::{AsyncConnectionConfig, Client, FromRedisValue, PushInfo, RedisResult, Script};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::clock::{Reading, millis};
 use super::events::{self, Body, Event, Push};
-use super::gate::Gate;
 use super::layer::Inner;
 use super::ticket::read_epoch;
 use super::{Config, Error, scripts, writers};
 use crate::breaker::{Backoff, BackoffPolicy};
 use crate::random;
+use crate::redis_link::{self, Gate, field};
 
 const RECONNECT: BackoffPolicy = BackoffPolicy { initial: Duration::from_millis(20), max: Duration::from_secs(2) };
 /// Between pings, and while calls are refused.
@@ -53,12 +50,7 @@ struct Attached {
 
 impl Link {
     pub(super) fn new(config: &Config) -> Result<Self, Error> {
-        // The library's own message may quote the URL.
-        let unreadable = |_| Error::Config("the URL should look like redis://user:password@host:6379/0");
-        let info = config.url.as_str().into_connection_info().map_err(unreadable)?;
-        let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let info = info.set_redis_settings(redis).set_tcp_settings(TcpSettings::default().set_nodelay(true));
-        let client = Client::open(info).map_err(unreadable)?;
+        let client = redis_link::client(&config.url).map_err(Error::Config)?;
         let (current, clock) = (ArcSwapOption::empty(), ArcSwapOption::empty());
         Ok(Self { client, current, clock, gate: Gate::default(), look_again: Notify::new() })
     }
@@ -242,10 +234,6 @@ async fn read_clock(inner: &Inner, connection: &mut MultiplexedConnection) -> Re
     let millis = seconds * 1000 + micros / 1000;
     inner.link.clock.store(Some(Arc::new(Reading { asked, answered: Instant::now(), millis })));
     Ok(())
-}
-
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
 /// Passes messages on until the connection is lost.

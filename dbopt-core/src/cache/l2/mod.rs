@@ -15,7 +15,6 @@ mod envelope;
 mod error;
 mod events;
 mod fill;
-mod gate;
 mod gather;
 mod invalidate;
 mod journal;

@@ -25,10 +25,19 @@ impl<B: Backend> Call<'_, B> {
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub async fn acquire(&mut self) -> Result<Lease<B>, B::Error> {
-        match self.find_connection().await {
-            Ok(lease) => Ok(lease),
+        let found = match self.within_limits().await {
+            Ok(()) => self.find_connection().await,
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(lease) => {
+                self.limits.begin_use();
+                Ok(lease)
+            }
             Err(error) => {
-                self.counts.refused();
+                if !matches!(error, Error::RateLimited { .. }) {
+                    self.counts.refused();
+                }
                 self.outcome = Outcome::InfrastructureError;
                 self.own_error = Some(error.clone());
                 Err(error.into())

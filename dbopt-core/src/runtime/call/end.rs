@@ -243,6 +243,7 @@ impl<B: Backend> Call<'_, B> {
 
     fn record(&mut self, outcome: Outcome) {
         self.outcome = outcome;
+        self.charge_time();
         if let Some(target) = self.at {
             self.counts.series(target.node, target.lane).record(outcome, self.started.elapsed());
         }

@@ -17,6 +17,7 @@ use std::task::Poll;
 use tokio::time::{Instant, sleep_until};
 
 use super::Runtime;
+use super::limiting::Limits;
 use crate::backend::{Backend, TransactionMark};
 use crate::cache::written::Written;
 use crate::context::{self, Context};
@@ -30,7 +31,7 @@ use after::After;
 /// One call of a method, from its routing to its result.
 pub struct Call<'a, B: Backend> {
     pub(super) runtime: &'a Arc<Runtime<B>>,
-    op: &'static Op,
+    pub(super) op: &'static Op,
     counts: Arc<MethodCalls>,
     context: Option<Context>,
     started: Instant,
@@ -60,6 +61,7 @@ pub struct Call<'a, B: Backend> {
     own_error: Option<Error>,
     outcome: Outcome,
     after: After,
+    pub(super) limits: Limits,
 }
 
 /// How one run of a body ended.
@@ -103,6 +105,7 @@ impl<'a, B: Backend> Call<'a, B> {
             own_error: None,
             outcome: Outcome::Ok,
             after: After::default(),
+            limits: Limits::default(),
         }
     }
 

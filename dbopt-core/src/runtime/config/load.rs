@@ -89,8 +89,8 @@ fn keys() -> Vec<(String, Value)> {
     let mut keys = Vec::new();
     for (section, settings) in defaults.as_object().into_iter().flatten() {
         for (key, value) in settings.as_object().into_iter().flatten() {
-            // A list of tables has no form that fits in a variable.
-            if (section.as_str(), key.as_str()) != ("database", "nodes") {
+            // A list of tables, and a table, have no form that fits in a variable.
+            if ![("database", "nodes"), ("limit", "users")].contains(&(section.as_str(), key.as_str())) {
                 keys.push((format!("{section}.{key}"), value.clone()));
             }
         }
@@ -215,6 +215,9 @@ mod tests {
                 Value::Bool(default) => (!default).to_string(),
                 _ if key == "database.url" => "postgres://c/x".into(),
                 _ if key == "cache.policy" => "scan_resistant".into(),
+                _ if ["limit.per_user", "limit.global", "limit.database"].contains(&key.as_str()) => "9/s".into(),
+                _ if key == "limit.precision" => "exact".into(),
+                _ if key == "limit.when_redis_is_lost" => "closed".into(),
                 _ => "9s".into(),
             };
             let name = variable(&key);

@@ -11,7 +11,7 @@ pub use crate::secret::Secret;
 
 use crate::backend::Endpoint;
 use crate::error::ConfigError;
-use crate::{breaker, cache, cluster, duration, pool, route};
+use crate::{breaker, cache, cluster, duration, limit, pool, route};
 
 /// All settings. [`Config::load`] reads them from `dbopt.toml` and `DBOPT_*` variables.
 ///
@@ -42,6 +42,8 @@ pub struct Config {
     pub breaker: breaker::Config,
     /// How often a call that found no connection tries again.
     pub retry: breaker::RetryConfig,
+    /// Who may call how often.
+    pub limit: limit::Config,
     /// How long a call may take, and how often it is tried.
     pub call: CallConfig,
 }
@@ -141,6 +143,7 @@ impl Config {
         found.extend(self.cache.problems());
         found.extend(self.breaker.problems());
         found.extend(self.retry.problems());
+        found.extend(self.limit.problems());
         found.extend(self.call.problems());
         found
     }

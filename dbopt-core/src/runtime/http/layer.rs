@@ -8,22 +8,34 @@ use http::{HeaderName, HeaderValue, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::rate_limit;
 use crate::context::{Context, Token};
 
 /// Runs each request in a [`Context`], so that it sees its own writes; with a token header, so do the caller's next requests.
 ///
 /// The token travels in the header `dbopt-token`: a response carries it when the request wrote, and a client that sends it back
 /// with its next request is served nothing older, whichever instance answers. A token that cannot be read is ignored.
+///
+/// A request whose calls were limited is answered with `RateLimit` and `RateLimit-Policy` (what is left and when there will be more, as
+/// far as this instance knows). If a limit refused one of its calls and the handler's answer is a server error, its status becomes 429, with
+/// `Retry-After`; any other answer is the handler's own decision and stays as it is.
 #[derive(Debug, Clone)]
 pub struct ContextLayer {
     user_header: Option<HeaderName>,
     token_header: Option<HeaderName>,
+    key_header: Option<HeaderName>,
+    limits: bool,
 }
 
 impl ContextLayer {
     /// A context per request, with the token in the header `dbopt-token` and callers without names.
     pub fn new() -> Self {
-        ContextLayer { user_header: None, token_header: Some(HeaderName::from_static("dbopt-token")) }
+        ContextLayer {
+            user_header: None,
+            token_header: Some(HeaderName::from_static("dbopt-token")),
+            key_header: None,
+            limits: true,
+        }
     }
 
     /// Takes the caller's name from a request header.
@@ -35,6 +47,26 @@ impl ContextLayer {
     #[must_use]
     pub fn user_header(mut self, name: &'static str) -> Self {
         self.user_header = Some(HeaderName::from_static(name));
+        self
+    }
+
+    /// Tells callers without a name apart by a request header, for the limits: such as the address that a proxy notes. The last of
+    /// several entries with commas counts, which is the one the nearest proxy wrote.
+    ///
+    /// Only behind something that sets that header itself.
+    ///
+    /// # Panics
+    /// When `name` is no lower-case header name.
+    #[must_use]
+    pub fn key_header(mut self, name: &'static str) -> Self {
+        self.key_header = Some(HeaderName::from_static(name));
+        self
+    }
+
+    /// Says nothing of limits in the response, and leaves its status.
+    #[must_use]
+    pub fn without_limits(mut self) -> Self {
+        self.limits = false;
         self
     }
 
@@ -58,6 +90,9 @@ impl ContextLayer {
     fn context<B>(&self, request: &Request<B>) -> Context {
         let text = |name: &Option<HeaderName>| request.headers().get(name.as_ref()?)?.to_str().ok();
         let context = text(&self.user_header).map_or_else(Context::anonymous, Context::user);
+        let key = text(&self.key_header).and_then(|key| key.rsplit(',').next()).map(str::trim);
+        let context = key.map_or_else(|| context.clone(), |key| context.clone().key(key));
+        let context = if self.limits { context.with_report() } else { context };
         match text(&self.token_header).map(str::parse::<Token>) {
             Some(Ok(token)) => context.with_token(token),
             Some(Err(_)) => {
@@ -116,6 +151,10 @@ where
             {
                 response.headers_mut().insert(header, value);
             }
+            let consulted = context.consulted();
+            let mut status = response.status();
+            rate_limit::tell(&consulted, &mut status, response.headers_mut());
+            *response.status_mut() = status;
             Ok(response)
         })
     }

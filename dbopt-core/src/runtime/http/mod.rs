@@ -2,6 +2,7 @@
 
 mod admin;
 mod layer;
+mod rate_limit;
 
 pub use admin::router;
 pub use layer::{ContextLayer, ContextService};

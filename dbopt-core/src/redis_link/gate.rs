@@ -8,38 +8,38 @@ use tokio::sync::Notify;
 const LATE: u32 = 3;
 
 #[derive(Debug, Default)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     late: AtomicU32,
     refusing: AtomicBool,
     /// Wakes who pings.
-    pub(super) tripped: Notify,
+    pub(crate) tripped: Notify,
 }
 
 impl Gate {
-    pub(super) fn refuses(&self) -> bool {
+    pub(crate) fn refuses(&self) -> bool {
         self.refusing.load(Relaxed)
     }
 
-    pub(super) fn late(&self) {
+    pub(crate) fn late(&self) {
         if self.late.fetch_add(1, Relaxed) + 1 >= LATE && !self.refusing.swap(true, Relaxed) {
             self.tripped.notify_one();
         }
     }
 
     /// A ping was not answered.
-    pub(super) fn refuse(&self) {
+    pub(crate) fn refuse(&self) {
         self.refusing.store(true, Relaxed);
     }
 
     /// An answer came in time; one that was asked for before the gate began to refuse opens nothing.
-    pub(super) fn in_time(&self) {
+    pub(crate) fn in_time(&self) {
         if self.late.load(Relaxed) != 0 && !self.refuses() {
             self.late.store(0, Relaxed);
         }
     }
 
     /// A ping was answered.
-    pub(super) fn open(&self) {
+    pub(crate) fn open(&self) {
         self.late.store(0, Relaxed);
         self.refusing.store(false, Relaxed);
     }
