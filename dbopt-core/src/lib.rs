@@ -11,7 +11,7 @@
 //! | [`route`] | which node serves a call |
 //! | [`cluster`] | what every node is and how far behind it is |
 //! | [`pool`] | connections: opened ahead, shared fairly, bounded |
-//! | [`breaker`] | when to try again after a failure |
+//! | [`breaker`] | when a node is left alone for a while, and when to try again |
 //! | [`backend`], [`observe`] | what a driver must offer; what happened, counted |
 //! | [`op`], [`key`], [`position`], [`context`], [`rate`], [`error`] | the vocabulary |
 //!

@@ -270,15 +270,17 @@ impl<B: Backend> Opening<B> {
 
     fn failed(mut self, cause: &Arc<ConnectError>) {
         let pool = self.pool.clone();
-        match self.probe.take() {
-            Some(probe) => probe.failed(cause),
-            None => pool.circuit.not_connected(cause),
-        }
         let (counted, failures, wait) = {
             let mut attempts = pool.attempts.lock();
             let counted = attempts.failed(cause, self.round, pool.config.backoff());
             (counted, attempts.backoff.failures(), attempts.wait(Instant::now()))
         };
+        match self.probe.take() {
+            Some(probe) => probe.failed(cause),
+            // Attempts that were under way together fail as one for the circuit, too: a full server refuses a burst and serves on.
+            None if counted.is_some() => pool.circuit.not_connected(cause),
+            None => {}
+        }
         if let Some(wait) = counted {
             tracing::warn!(
                 node = %pool.node, lane = %pool.lane, reason = cause.reason.name(), failures, retry_in = ?wait,

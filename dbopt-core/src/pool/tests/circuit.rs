@@ -205,6 +205,23 @@ async fn sessions_that_are_ended_together_open_nothing() {
     assert_eq!(bench.circuit(), State::Closed);
 }
 
+/// A burst that the server has no room for is one failure: what is open serves on.
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_refused_attempts_is_one_failure() {
+    let bench = guarded(Lane::Read, 0, 20);
+    let held = bench.all_in_use(1).await;
+    bench.refuse(Reason::ServerFull, "too many clients");
+    let mut waiting = Vec::new();
+    for _ in 0..10 {
+        waiting.push(caller(&bench.pool).await);
+    }
+    assert_eq!(bench.circuit(), State::Closed);
+    drop(held);
+    for task in waiting {
+        drop(task.await.unwrap().expect("it is served by the one that is there"));
+    }
+}
+
 /// What this instance lacks itself is no failure of the node.
 #[tokio::test(start_paused = true)]
 async fn a_slow_queue_or_a_full_budget_opens_nothing() {
