@@ -275,10 +275,12 @@ impl<B: Backend> Opening<B> {
             let counted = attempts.failed(cause, self.round, pool.config.backoff());
             (counted, attempts.backoff.failures(), attempts.wait(Instant::now()))
         };
+        // A node that answers leaves us what we have.
+        let serves_on = !cause.reason.is_node_fault() && pool.lobby.lock().here > 0;
         match self.probe.take() {
             Some(probe) => probe.failed(cause),
-            // Attempts that were under way together fail as one for the circuit, too: a full server refuses a burst and serves on.
-            None if counted.is_some() => pool.circuit.not_connected(cause),
+            // Attempts that were under way together fail as one for the circuit, too.
+            None if counted.is_some() && !serves_on => pool.circuit.not_connected(cause),
             None => {}
         }
         if let Some(wait) = counted {
@@ -292,9 +294,8 @@ impl<B: Backend> Opening<B> {
             let mut lobby = pool.lobby.lock();
             lobby.opening -= 1;
             self.counted = false;
-            // A node that answers leaves us what we have, and that will come back to those who may wait for it.
-            let others_will_return = !cause.reason.is_node_fault() && lobby.here > 0;
-            lobby.turn_away(!others_will_return)
+            // What is there will come back to those who may wait for it.
+            lobby.turn_away(!serves_on)
         };
         let refusal: Refusal = pool.refusal(cause.reason, cause.message.clone(), wait);
         for caller in turned_away {

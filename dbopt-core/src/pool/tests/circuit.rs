@@ -243,3 +243,16 @@ async fn the_circuit_outlives_a_change_of_shares() {
     bench.pool.set_share(share(2, 5));
     assert_eq!(refused(acquire(&bench.pool).await).reason, Reason::CircuitOpen);
 }
+
+/// A server without room for more connections serves those that it has, and they are not taken out of use.
+#[tokio::test(start_paused = true)]
+async fn a_full_server_opens_nothing_while_it_serves_what_there_is() {
+    let bench = guarded(Lane::Read, 1, 10);
+    settle().await;
+    bench.refuse(Reason::ServerFull, "too many clients");
+    bench.pool.set_share(share(3, 10));
+    pass(&bench.pool, Duration::from_secs(120)).await;
+    assert!(bench.attempts().len() > 5, "it was asked for the minimum again and again");
+    assert_eq!((bench.circuit(), bench.open()), (State::Closed, 1));
+    assert!(acquire(&bench.pool).await.is_ok());
+}
