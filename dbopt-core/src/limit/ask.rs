@@ -15,7 +15,8 @@ use super::desk::Outcome;
 use super::limiter::{BELIEVED, Limiter};
 use super::method::Limited;
 use super::overrides::Known;
-use super::remote::{Group, Store, Told, Unused, Want};
+use super::questions::Questions;
+use super::remote::{Store, Told, Unused, Want};
 use super::verdict::{Parts, Permits, Refused};
 use crate::context::Context;
 use crate::op::Op;
@@ -51,44 +52,6 @@ enum See {
     Full(Full),
     Wait(OwnedNotified),
     Ask(Want, Option<Unused>),
-}
-
-/// Questions under way, and what is held meanwhile.
-struct Questions {
-    limiter: Arc<Limiter>,
-    tag: u64,
-    cost: u32,
-    began: u64,
-    asked: Vec<(Arc<Budget>, Want)>,
-    held: Vec<(Arc<Budget>, u64)>,
-    unused: Vec<Unused>,
-    answered: bool,
-}
-
-/// Whoever waits for the answer looks again, also if the question was given up.
-impl Drop for Questions {
-    fn drop(&mut self) {
-        let now = self.limiter.clock.now();
-        for (budget, want) in &self.asked {
-            budget.with(self.tag, now, |cell, _| {
-                if !self.answered {
-                    cell.debt = cell.debt.saturating_add(want.owed);
-                }
-                wake(cell);
-            });
-        }
-        if !self.answered {
-            for (budget, at) in &self.held {
-                self.limiter.give_back_to(budget, self.tag, *at, self.cost);
-            }
-        }
-    }
-}
-
-fn wake(cell: &mut Cell) {
-    if let Some(notify) = cell.asking.take() {
-        notify.notify_waiters();
-    }
 }
 
 impl Asking {
@@ -343,19 +306,6 @@ impl Asking {
 
 fn limit_of(budget: &Budget, cell: &Cell) -> Arc<Limit> {
     cell.limit.clone().unwrap_or_else(|| budget.limit.clone())
-}
-
-impl Questions {
-    /// What all share is fetched ahead, whatever becomes of the caller's own permit; one at a time is taken together with it.
-    fn groups(&self) -> Vec<Group> {
-        let (shared, own): (Vec<_>, Vec<_>) = self.asked.iter().partition(|(budget, _)| budget.scope != Scope::User);
-        let wants = |some: &[&(Arc<Budget>, Want)]| some.iter().map(|(_, want)| want.clone()).collect::<Vec<_>>();
-        let ahead = shared.iter().any(|(_, want)| want.most > want.least);
-        if !ahead || own.is_empty() {
-            return vec![Group { wants: wants(&[shared, own].concat()), needs_previous: false }];
-        }
-        vec![Group { wants: wants(&shared), needs_previous: false }, Group { wants: wants(&own), needs_previous: true }]
-    }
 }
 
 impl fmt::Debug for Asking {

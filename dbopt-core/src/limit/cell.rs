@@ -1,5 +1,6 @@
 //! What one caller may still do: permits that are admitted without further ado, and where they come from.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -41,7 +42,7 @@ pub(super) struct Full {
     pub(super) window: usize,
 }
 
-/// The state of one caller.
+/// The state of one caller. What nearly every check looks at is here, so that many callers fit into the processor's cache.
 #[derive(Debug, Default)]
 pub(super) struct Cell {
     /// What is admitted until `until` without further ado: without Redis what is free in all windows, with Redis the
@@ -50,6 +51,12 @@ pub(super) struct Cell {
     /// What was taken of it and the meter was not told of.
     used: u32,
     pub(super) until: u64,
+    rest: Option<Box<Rest>>,
+}
+
+/// What else is known of a caller.
+#[derive(Debug)]
+pub(super) struct Rest {
     /// With Redis: until then calls of at least `closed_cost` are refused without asking.
     closed_until: u64,
     closed_cost: u32,
@@ -73,6 +80,41 @@ pub(super) struct Cell {
     pub(super) asking: Option<Arc<Notify>>,
     /// The caller's name in Redis; known once Redis was asked.
     pub(super) name: Option<Arc<str>>,
+}
+
+impl Rest {
+    const EMPTY: Rest = Rest {
+        closed_until: 0,
+        closed_cost: 0,
+        closed: None,
+        want: 0,
+        asked_at: 0,
+        debt: 0,
+        free: 0,
+        stamp: 0,
+        meter: None,
+        limit: None,
+        limit_until: 0,
+        asking: None,
+        name: None,
+    };
+}
+
+/// What is known of a caller of whom nothing else is.
+static EMPTY: Rest = Rest::EMPTY;
+
+impl Deref for Cell {
+    type Target = Rest;
+
+    fn deref(&self) -> &Rest {
+        self.rest.as_deref().unwrap_or(&EMPTY)
+    }
+}
+
+impl DerefMut for Cell {
+    fn deref_mut(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_with(|| Box::new(Rest::EMPTY))
+    }
 }
 
 impl Cell {
@@ -119,13 +161,13 @@ impl Cell {
     /// What is free in the windows of this instance.
     fn settle(&mut self, limit: &Limit, now: u64, share: f64) -> u32 {
         let shapes = &limit.shapes;
-        let meter = self.meter.get_or_insert_with(|| Meter::new(shapes));
         let used = std::mem::take(&mut self.used);
+        (self.left, self.until) = (0, 0);
+        let meter = self.meter.get_or_insert_with(|| Meter::new(shapes));
         if used > 0 {
             // In the bucket that it was advanced to last: `until` is not behind its end.
             meter.charge(shapes, now, used);
         }
-        (self.left, self.until) = (0, 0);
         meter.advance(shapes, now);
         meter.free(shapes, share)
     }
@@ -201,11 +243,12 @@ impl Cell {
         if now < self.until || self.debt > 0 || self.asking.is_some() || now < self.closed_until {
             return false;
         }
+        let used = std::mem::take(&mut self.used);
         match &mut self.meter {
             None => true,
             Some(meter) => {
-                if self.used > 0 {
-                    meter.charge(&limit.shapes, now, std::mem::take(&mut self.used));
+                if used > 0 {
+                    meter.charge(&limit.shapes, now, used);
                 }
                 meter.advance(&limit.shapes, now);
                 meter.used() == 0
@@ -235,14 +278,15 @@ impl Cell {
 
     /// How many permits to fetch: ever more while each lease is used up before it ends, one where calls are rare.
     pub(super) fn wanted(&mut self, limit: &Limit, now: u64, cost: u32) -> u32 {
-        let since = now.saturating_sub(self.asked_at);
-        self.want = match since {
+        let rest = &mut **self;
+        let since = now.saturating_sub(rest.asked_at);
+        rest.want = match since {
             _ if since > 2 * limit.life => 1,
-            _ if since <= limit.life => self.want.max(1).saturating_mul(4).min(limit.most),
-            _ => self.want.max(1),
+            _ if since <= limit.life => rest.want.max(1).saturating_mul(4).min(limit.most),
+            _ => rest.want.max(1),
         };
-        self.asked_at = now;
-        self.want.max(cost)
+        rest.asked_at = now;
+        rest.want.max(cost)
     }
 
     /// Takes out permits that were not used, to be given back to Redis: how many, and their stamp.
@@ -250,7 +294,8 @@ impl Cell {
         let over = self.left > 0 && (all || now >= self.until);
         over.then(|| {
             self.want = (self.want / 2).max(1);
-            (std::mem::take(&mut self.left), self.stamp)
+            let left = std::mem::take(&mut self.left);
+            (left, self.stamp)
         })
     }
 
@@ -281,10 +326,12 @@ impl Cell {
     /// What Redis has to hear of: what it never heard of, or after it has lost everything all that this instance took.
     pub(super) fn owed(&mut self, limit: &Limit, now: u64, everything: bool) -> u32 {
         let debt = std::mem::take(&mut self.debt);
+        if everything {
+            (self.left, self.until) = (0, 0);
+        }
         match &mut self.meter {
             Some(meter) if everything => {
                 meter.advance(&limit.shapes, now);
-                (self.left, self.until) = (0, 0);
                 meter.used().max(debt)
             }
             _ => debt,

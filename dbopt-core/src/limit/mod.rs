@@ -16,6 +16,7 @@ mod limiter;
 mod lost;
 mod method;
 mod overrides;
+mod questions;
 mod remote;
 mod status;
 mod table;

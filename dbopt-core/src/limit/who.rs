@@ -19,7 +19,7 @@ pub enum Who<'a> {
 
 impl Who<'_> {
     /// The number that tables in this process know the caller by; `current` is that of the running code's.
-    #[inline]
+    #[inline(always)]
     pub(super) fn tag(self, current: u64) -> u64 {
         match self {
             Who::Caller => current,

@@ -44,28 +44,20 @@ impl LimitCounts {
             ConstGauge::new(*count as f64).encode(callers.encode_family(&[("limit", limit.as_str())])?)?;
         }
         let Some(up) = self.redis_up else { return Ok(()) };
-        let families: [(&str, &str, &'static str, [&'static str; 3], [u64; 3]); 2] = [
-            (
-                "dbopt_limit_permits",
-                "Permits fetched ahead from Redis, by what became of them",
-                "event",
-                ["fetched", "expired", "returned"],
-                self.permits,
-            ),
+        counters(
+            encoder,
+            ("dbopt_limit_permits", "Permits fetched ahead from Redis, by what became of them", "event"),
+            ["fetched", "expired", "returned"].into_iter().zip(self.permits),
+        )?;
+        counters(
+            encoder,
             (
                 "dbopt_limit_questions",
                 "Questions to Redis, the commands they went in, and those that were not answered in time",
                 "kind",
-                ["asked", "commands", "failed"],
-                self.questions,
             ),
-        ];
-        for (name, help, label, values, counts) in families {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for (value, count) in values.into_iter().zip(counts) {
-                ConstCounter::new(count).encode(family.encode_family(&[(label, value)])?)?;
-            }
-        }
+            ["asked", "commands", "failed"].into_iter().zip(self.questions),
+        )?;
         let gauges: [(&str, &str, f64); 2] = [
             (
                 "dbopt_limit_redis_up",
@@ -79,4 +71,17 @@ impl LimitCounts {
         }
         Ok(())
     }
+}
+
+/// Counters that differ in one label; the names are the family's, its description, and the label's.
+fn counters(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help, label): (&str, &str, &'static str),
+    rows: impl Iterator<Item = (&'static str, u64)>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (value, count) in rows {
+        ConstCounter::new(count).encode(family.encode_family(&[(label, value)])?)?;
+    }
+    Ok(())
 }

@@ -3,30 +3,30 @@
 use dbopt_diesel::core::limit::{Config, Limited};
 use dbopt_diesel::{Intent, Op};
 
-pub static OP: Op = Op::new("Bench::check", Intent::Read);
-pub static LIMITED: Limited = Limited::new(&OP);
+pub(crate) static OP: Op = Op::new("Bench::check", Intent::Read);
+pub(crate) static LIMITED: Limited = Limited::new(&OP);
 
-pub const USERS: usize = 10_000;
+pub(crate) const USERS: usize = 10_000;
 
-pub fn number(name: &str, default: usize) -> usize {
+pub(crate) fn number(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 /// Limits that admit everything that is asked here, so that all contenders do the same.
-pub fn config() -> Config {
+pub(crate) fn config() -> Config {
     let mut config = Config::default();
     config.per_user = "900000000/min".parse().expect("a rate");
     config.global = "900000000/min".parse().expect("a rate");
     config
 }
 
-pub fn spread(mut values: Vec<f64>) -> String {
+pub(crate) fn spread(mut values: Vec<f64>) -> String {
     values.sort_by(f64::total_cmp);
     format!("{:.3} [{:.3}-{:.3}]", values[values.len() / 2], values[0], values[values.len() - 1])
 }
 
 /// The processor time of this process so far, in seconds.
-pub fn cpu() -> f64 {
+pub(crate) fn cpu() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after = text.rsplit(") ").next().unwrap_or_default();
     let ticks = |at: usize| after.split(' ').nth(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
@@ -34,6 +34,6 @@ pub fn cpu() -> f64 {
 }
 
 /// Scattered users, the same for all.
-pub fn user(i: usize) -> usize {
+pub(crate) fn user(i: usize) -> usize {
     (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33) % USERS
 }

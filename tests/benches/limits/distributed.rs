@@ -124,7 +124,7 @@ async fn round(world: &World, case: Case, ours: bool, begin: usize, time: Durati
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-pub async fn run() {
+pub(crate) async fn run() {
     let cluster = Cluster::builder().replicas(0).start().await.expect("servers");
     let url = cluster.redis().expect("Redis").url();
     let mut config = config();

@@ -85,7 +85,7 @@ async fn round(world: &Arc<World>, which: usize, tasks: usize, count: usize) -> 
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-pub async fn run() {
+pub(crate) async fn run() {
     let world = world();
     let (rounds, count) = (number("BENCH_ROUNDS", 11), number("BENCH_MILLIS", 40) * 20_000);
     for tasks in [1, 2, 64] {
@@ -112,10 +112,10 @@ pub async fn run() {
 }
 
 #[tokio::main(flavor = "current_thread")]
-pub async fn only(which: usize) {
+pub(crate) async fn only(which: usize) {
     let world = world();
     // The clock's loop begins.
-    tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     let count = number("BENCH_CALLS", 1_000_000);
     for part in 0..count.div_ceil(1000) {
         checks(&world, which, part * 1000, 1000);
