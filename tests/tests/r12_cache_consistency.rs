@@ -191,7 +191,7 @@ async fn what_redis_served_while_it_refused_an_invalidation_is_not_kept() {
     refuse_writes(&cluster).await;
     let writing = tokio::spawn({
         let shelf = shelf.clone();
-        async move { drop(shelf.set(1, 11).await.unwrap()) }
+        async move { shelf.set(1, 11).await.unwrap() }
     });
     let reading = overtake(&shelf, &writing).await;
     writing.await.unwrap();
@@ -207,7 +207,7 @@ async fn nor_where_the_writer_went_away() {
     refuse_writes(&cluster).await;
     let writing = tokio::spawn({
         let shelf = shelf.clone();
-        async move { drop(shelf.set(1, 11).await.unwrap()) }
+        async move { shelf.set(1, 11).await.unwrap() }
     });
     let reading = overtake(&shelf, &writing).await;
     writing.abort();
