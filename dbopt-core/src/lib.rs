@@ -21,6 +21,7 @@
 //! | `http` | yes | the admin router (axum) and the tower layer that gives each request a [`Context`] |
 //! | `fake` | no | [`backend::fake`]: a cluster in memory, for tests of code that is generic over the backend |
 
+pub mod alert;
 pub mod backend;
 pub mod breaker;
 pub mod cache;

@@ -5,6 +5,7 @@
 
 pub mod log;
 pub mod openmetrics;
+pub mod receivers;
 pub mod shelf;
 pub mod things;
 

@@ -7,6 +7,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder
 use prometheus_client::metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::alerts::AlertCounts;
 use super::cache::CacheCounts;
 use super::calls::{CallCounts, Calls};
 use super::histogram::{BOUNDS, HistogramCounts};
@@ -20,6 +21,8 @@ pub struct Gauges {
     pub pools: Vec<PoolGauges>,
     /// The cache's counters, where there is a cache.
     pub cache: Option<CacheCounts>,
+    /// Alerts, where they are watched.
+    pub alerts: Option<AlertCounts>,
 }
 
 /// A node at the moment of the scrape.
@@ -82,8 +85,11 @@ impl Collector for Scrape {
         self.encode_calls(&mut encoder)?;
         self.encode_nodes(&mut encoder)?;
         self.encode_pools(&mut encoder)?;
-        match &self.gauges.cache {
-            Some(cache) => cache.encode(&mut encoder),
+        if let Some(cache) = &self.gauges.cache {
+            cache.encode(&mut encoder)?;
+        }
+        match &self.gauges.alerts {
+            Some(alerts) => alerts.encode(&mut encoder),
             None => Ok(()),
         }
     }

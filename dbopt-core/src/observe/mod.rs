@@ -1,10 +1,12 @@
 //! What happened, counted (R10): per method, node and lane, with latency histograms.
 
+mod alerts;
 mod cache;
 mod calls;
 mod exposition;
 mod histogram;
 
+pub use alerts::AlertCounts;
 pub use cache::CacheCounts;
 pub use calls::{CallCounts, Calls, MethodCalls, Outcome, Series};
 pub use exposition::{Gauges, NodeGauges, PoolGauges, openmetrics};

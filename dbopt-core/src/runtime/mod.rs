@@ -1,5 +1,6 @@
 //! Everything put together: the path of a call, the settings, the background work, the state over HTTP.
 
+mod alerts;
 mod cached;
 mod caching;
 mod call;
@@ -25,6 +26,7 @@ pub use config::{Config, Secret};
 pub use status::{Health, NodeStatus, Status};
 pub use transaction::{AsyncFnOnceRef, AsyncFnRef};
 
+use crate::alert::Alerting;
 use crate::backend::{Backend, Endpoint};
 use crate::cache::Cache;
 use crate::cluster::{Cluster, NodeState, Watcher};
@@ -38,6 +40,9 @@ use tasks::Tasks;
 /// How long a shutdown waits for Redis to take what waits in the journal.
 const FLUSH: Duration = Duration::from_secs(5);
 
+/// How long a shutdown waits for the last alerts to be taken.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 static CONNECT: Op = Op::new("Db::connect", Intent::Read);
 
 /// An application's access to its cluster, whatever the driver.
@@ -49,6 +54,7 @@ pub struct Runtime<B: Backend> {
     budget: Arc<Budget>,
     calls: Calls,
     cache: Arc<Cache>,
+    alerting: Arc<Alerting>,
     outbox: Outbox,
     turn: AtomicUsize,
     closing: AtomicBool,
@@ -76,7 +82,8 @@ impl<B: Backend> Runtime<B> {
         }
         let cache =
             Cache::new(config.cache.clone(), config.routing.max_lag).map_err(|problems| ConfigError { problems })?;
-        let runtime = Self::assemble(&backend, config, &endpoints, cluster, cache);
+        let alerting = Alerting::new(config.alerts.clone()).map_err(|problems| ConfigError { problems })?;
+        let runtime = Self::assemble(&backend, config, &endpoints, cluster, cache, alerting);
         runtime.refuse_if_unreachable()?;
         runtime.share_budget();
         runtime.warm().await;
@@ -91,6 +98,7 @@ impl<B: Backend> Runtime<B> {
         endpoints: &[Endpoint],
         cluster: Arc<Cluster>,
         cache: Arc<Cache>,
+        alerting: Arc<Alerting>,
     ) -> Arc<Self> {
         let budget = Budget::new(config.pool.max);
         let pool_config = Arc::new(config.pool.clone());
@@ -104,6 +112,7 @@ impl<B: Backend> Runtime<B> {
         Arc::new(Runtime {
             calls: Calls::new(endpoints.len()),
             cache,
+            alerting,
             outbox: Outbox::default(),
             config,
             cluster,
@@ -214,6 +223,7 @@ impl<B: Backend> Runtime<B> {
                 "Redis was not told of all invalidations: what they concern is served elsewhere until it expires"
             );
         }
+        self.alerting.shutdown(tokio::time::Instant::now() + FAREWELL).await;
         self.tasks.stop();
         for pool in self.pools.iter().flatten() {
             pool.close();

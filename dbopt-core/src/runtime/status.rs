@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Runtime;
+use crate::alert::AlertStatus;
 use crate::backend::{Backend, Role};
 use crate::cache::store::CacheStatus;
 use crate::cluster::NodeState;
@@ -26,6 +27,8 @@ pub struct Status {
     pub connections: Connections,
     /// What the cache did.
     pub cache: CacheStatus,
+    /// Every alert that lasts.
+    pub alerts: Vec<AlertStatus>,
     /// Every method that was called, on each node and lane where it ran.
     pub methods: Vec<MethodStatus>,
 }
@@ -131,6 +134,7 @@ impl<B: Backend> Runtime<B> {
                 utilization_percent: 100.0 * in_use as f64 / self.budget.max() as f64,
             },
             cache: self.cache.status(),
+            alerts: self.alerting.active(),
             methods: counts.iter().map(|c| method(c, &self.cluster.names()[c.node])).collect(),
         }
     }
@@ -166,6 +170,7 @@ impl<B: Backend> Runtime<B> {
                 .collect(),
             pools: status.nodes.iter().flat_map(|n| n.pools.iter().map(move |p| pool_gauges(&n.name, p))).collect(),
             cache: self.cache.is_enabled().then(|| self.cache_counts(&status.cache)),
+            alerts: self.alerting.is_enabled().then(|| self.alerting.counts()),
         };
         openmetrics(&self.calls, &names, gauges).unwrap_or_default()
     }

@@ -11,7 +11,7 @@ pub use crate::secret::Secret;
 
 use crate::backend::Endpoint;
 use crate::error::ConfigError;
-use crate::{cache, cluster, duration, pool, route};
+use crate::{alert, cache, cluster, duration, pool, route};
 
 /// All settings. [`Config::load`] reads them from `dbopt.toml` and `DBOPT_*` variables.
 ///
@@ -40,6 +40,8 @@ pub struct Config {
     pub cache: cache::Config,
     /// How long a call may take, and how often it is tried.
     pub call: CallConfig,
+    /// What is an alert, and who is told.
+    pub alerts: alert::Config,
 }
 
 /// Where the servers are. Which of them is the primary is found out by asking them, so the order does not matter.
@@ -133,6 +135,7 @@ impl Config {
         found.extend(self.cluster.problems());
         found.extend(self.cache.problems());
         found.extend(self.call.problems());
+        found.extend(self.alerts.problems());
         found
     }
 
