@@ -10,6 +10,7 @@
 //! | [`route`] | which node serves a call |
 //! | [`cluster`] | what every node is and how far behind it is |
 //! | [`pool`] | connections: opened ahead, shared fairly, bounded |
+//! | [`alert`] | what is wrong, and who is told |
 //! | [`breaker`] | when to try again after a failure |
 //! | [`backend`], [`observe`] | what a driver must offer; what happened, counted |
 //! | [`op`], [`key`], [`position`], [`context`], [`error`] | the vocabulary |
@@ -19,6 +20,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `http` | yes | the admin router (axum) and the tower layer that gives each request a [`Context`] |
+//! | `alerts` | no | mail, Slack, PagerDuty and webhooks for alerts (lettre, hyper) |
 //! | `fake` | no | [`backend::fake`]: a cluster in memory, for tests of code that is generic over the backend |
 
 pub mod alert;

@@ -8,7 +8,7 @@ use super::config::Config;
 use super::notification::{Kind, Notification};
 use super::readings::{Readings, Window};
 use super::rule::Rule;
-use super::rules::{Past, judge};
+use super::rules::{Past, Succession, judge};
 use super::state::{Active, Alerts, Change, Key};
 
 /// Readings in, news out. Pure: it is told what time it is.
@@ -20,7 +20,7 @@ pub struct Engine {
     window: Window,
     alerts: Alerts,
     primary: Option<Arc<str>>,
-    failovers: Vec<(Instant, Arc<str>, Arc<str>, Option<u32>)>,
+    failovers: Vec<(Instant, Succession)>,
 }
 
 impl Engine {
@@ -41,7 +41,7 @@ impl Engine {
     pub fn evaluate(&mut self, readings: &Readings, now: Instant) -> Vec<Notification> {
         let traffic = self.window.push(now, readings.totals.clone());
         self.notice_failover(readings, now);
-        let failovers = self.failovers.iter().map(|(_, from, to, line)| (from.clone(), to.clone(), *line)).collect();
+        let failovers = self.failovers.iter().map(|(_, succession)| succession.clone()).collect();
         let past = Past { age: now.saturating_duration_since(self.born), failovers };
         let conditions = judge(&self.config, readings, &traffic, &past);
         let changes = self.alerts.step(&conditions, |rule| self.config.timing(rule), now);
@@ -51,10 +51,11 @@ impl Engine {
     /// Another name than the last one known; that there was none in between does not matter.
     fn notice_failover(&mut self, readings: &Readings, now: Instant) {
         let shown = self.config.failover.shown;
-        self.failovers.retain(|(at, ..)| now.saturating_duration_since(*at) < shown);
+        self.failovers.retain(|(at, _)| now.saturating_duration_since(*at) < shown);
         let Some(primary) = &readings.primary else { return };
         if let Some(before) = self.primary.replace(primary.clone()).filter(|before| before != primary) {
-            self.failovers.push((now, before, primary.clone(), readings.timeline));
+            let timeline = readings.timeline;
+            self.failovers.push((now, Succession { from: before, to: primary.clone(), timeline }));
         }
     }
 

@@ -13,8 +13,19 @@ use super::state::{Condition, Verdict};
 pub struct Past {
     /// How long this instance runs.
     pub age: Duration,
-    /// The failovers of the last moments: from, to, timeline.
-    pub failovers: Vec<(Arc<str>, Arc<str>, Option<u32>)>,
+    /// The failovers of the last moments.
+    pub failovers: Vec<Succession>,
+}
+
+/// That another node became the primary.
+#[derive(Debug, Clone)]
+pub struct Succession {
+    /// The one before.
+    pub from: Arc<str>,
+    /// The one since.
+    pub to: Arc<str>,
+    /// Its timeline, where that is known.
+    pub timeline: Option<u32>,
 }
 
 /// What every watched rule says.
@@ -126,7 +137,7 @@ fn cluster(config: &Config, now: &Readings, past: &Past, found: &mut Vec<Conditi
         None => condition(Rule::Primary, None, Verdict::Bad, None, "no node accepts writes".into()),
         Some(name) => condition(Rule::Primary, None, Verdict::Good, None, format!("{name} accepts writes")),
     });
-    for (from, to, timeline) in &past.failovers {
+    for Succession { from, to, timeline } in &past.failovers {
         let subject = timeline.map_or_else(|| to.clone(), |timeline| Arc::from(format!("{to}, timeline {timeline}")));
         let text = format!("{to} is the primary now, in place of {from}");
         found.push(condition(Rule::Failover, Some(&subject), Verdict::Bad, None, text));

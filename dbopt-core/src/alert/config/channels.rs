@@ -177,6 +177,11 @@ impl Webhook {
 fn url_problem(key: &str, url: &str, usual: &str) -> Option<String> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let host = rest.and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
+    if host.contains('@') {
+        return Some(format!(
+            "{key} holds a user: write the address without it; the path is what a webhook keeps secret"
+        ));
+    }
     let wrong = !url.is_empty() && (host.is_empty() || url.contains(char::is_whitespace));
     wrong.then(|| format!("{key} is no address of a web server: write one such as \"{usual}\""))
 }

@@ -72,6 +72,8 @@ fn channels_are_checked_without_quoting_secrets() {
         assert!(told.contains("alerts.slack.url") && !told.contains("Senti"), "{told}");
         assert!(problems(|c| c.webhook.url = wrong.into()).contains("alerts.webhook.url"));
     }
+    let user = problems(|c| c.webhook.url = "https://Sentinel:x@example.com/".into());
+    assert!(user.contains("holds a user") && !user.contains("Sentinel"), "{user}");
     let told = problems(|c| c.pagerduty.routing_key = "Sentinel key".into());
     assert!(told.contains("alerts.pagerduty.routing_key") && !told.contains("Sentinel"), "{told}");
     assert!(problems(|c| c.webhook.secret = "s".into()).contains("signs nothing"));
