@@ -38,7 +38,7 @@ async fn server() -> (String, Arc<Mutex<Vec<String>>>) {
     let router = Router::new()
         .route("/slack", post(take))
         .route("/refuses", post(|| async { (axum::http::StatusCode::NOT_FOUND, "no such hook") }))
-        .route("/wrong", get(|| async move { alert }))
+        .route("/wrong", get(move || async move { alert }))
         .route("/well", get(|| async { r#"{"alerts":[]}"# }));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

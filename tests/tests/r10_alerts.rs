@@ -362,7 +362,7 @@ async fn r10_4_a_refused_message_is_logged_without_its_secrets_and_does_not_hold
     assert!(log.with("could not be delivered")[0].contains("400"), "{}", log.text());
 }
 
-/// Alerts go out while nothing else works.
+/// Alerts go out while nothing else works; that calls fail then is one of them.
 #[tokio::test]
 async fn r10_4_alerts_need_neither_database_nor_redis() {
     let sink = Sink::start().await;
@@ -375,5 +375,13 @@ async fn r10_4_alerts_need_neither_database_nor_redis() {
     is_told(&sink, "primary", &["firing primary"]).await;
     is_told(&sink, "redis", &["firing redis"]).await;
     until("both nodes are told", PATIENCE, async || told_of(&sink, "node").len() == 2).await;
+    let things = Things { db: db.clone() };
+    until("failed calls are told", PATIENCE, async || {
+        let outcomes = join_all((0..5).map(|id| things.set(id, id))).await;
+        assert!(outcomes.iter().all(Result::is_err));
+        !told_of(&sink, "error_rate").is_empty()
+    })
+    .await;
     db.shutdown().await;
+    assert_eq!(told_of(&sink, "error_rate"), ["firing error_rate", "resolved error_rate"], "the instance is gone");
 }
