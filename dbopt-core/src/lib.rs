@@ -11,6 +11,7 @@
 //! | [`route`] | which node serves a call |
 //! | [`cluster`] | what every node is and how far behind it is |
 //! | [`pool`] | connections: opened ahead, shared fairly, bounded |
+//! | [`alert`] | what is wrong, and who is told |
 //! | [`breaker`] | when a node is left alone for a while, and when to try again |
 //! | [`backend`], [`observe`] | what a driver must offer; what happened, counted |
 //! | [`op`], [`key`], [`position`], [`context`], [`rate`], [`error`] | the vocabulary |
@@ -20,8 +21,10 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `http` | yes | the admin router (axum) and the tower layer that gives each request a [`Context`] |
+//! | `alerts` | no | mail, Slack, PagerDuty and webhooks for alerts (lettre, hyper) |
 //! | `fake` | no | [`backend::fake`]: a cluster in memory, for tests of code that is generic over the backend |
 
+pub mod alert;
 pub mod backend;
 pub mod breaker;
 pub mod cache;

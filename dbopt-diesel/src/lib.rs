@@ -41,6 +41,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `http` | yes | [`admin::router`] and [`ContextLayer`] |
+//! | `alerts` | no | mail, Slack, PagerDuty and webhooks for alerts; without it they are logged, counted and in the status |
 //! | `dev` | no | `dev`: a local cluster of real servers for development and tests |
 //! | `cli` | no | the `dbopt` binary |
 

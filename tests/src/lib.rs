@@ -7,6 +7,7 @@ pub mod desk;
 pub mod log;
 pub mod openmetrics;
 pub mod outage;
+pub mod receivers;
 pub mod shelf;
 pub mod things;
 

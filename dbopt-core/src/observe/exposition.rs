@@ -7,6 +7,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder
 use prometheus_client::metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::alerts::AlertCounts;
 use super::cache::CacheCounts;
 use super::calls::{CallCounts, Calls};
 use super::histogram::{BOUNDS, HistogramCounts};
@@ -28,6 +29,8 @@ pub struct Gauges {
     pub cache: Option<CacheCounts>,
     /// The rate limits' counters, where anything is limited.
     pub limits: Option<LimitCounts>,
+    /// Alerts, where they are watched.
+    pub alerts: Option<AlertCounts>,
 }
 
 /// A node at the moment of the scrape.
@@ -95,8 +98,11 @@ impl Collector for Scrape {
         if let Some(cache) = &self.gauges.cache {
             cache.encode(&mut encoder)?;
         }
-        match &self.gauges.limits {
-            Some(limits) => limits.encode(&mut encoder),
+        if let Some(limits) = &self.gauges.limits {
+            limits.encode(&mut encoder)?;
+        }
+        match &self.gauges.alerts {
+            Some(alerts) => alerts.encode(&mut encoder),
             None => Ok(()),
         }
     }

@@ -1,5 +1,6 @@
 //! What happened, counted (R10): per method, node and lane, with latency histograms.
 
+mod alerts;
 mod cache;
 mod calls;
 mod exposition;
@@ -7,6 +8,7 @@ mod histogram;
 mod limits;
 mod resilience;
 
+pub use alerts::AlertCounts;
 pub use cache::CacheCounts;
 pub use calls::{CallCounts, Calls, MethodCalls, Outcome, Series};
 pub use exposition::{Gauges, NodeGauges, PoolGauges, openmetrics};

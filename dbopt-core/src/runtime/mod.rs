@@ -1,5 +1,6 @@
 //! Everything put together: the path of a call, the settings, the background work, the state over HTTP.
 
+mod alerts;
 mod cached;
 mod caching;
 mod call;
@@ -27,6 +28,7 @@ pub use config::{Config, Secret};
 pub use status::{Health, NodeStatus, OpenCircuit, Status};
 pub use transaction::{AsyncFnOnceRef, AsyncFnRef};
 
+use crate::alert::Alerting;
 use crate::backend::{Backend, Endpoint};
 use crate::cache::Cache;
 use crate::cluster::{Cluster, NodeState, Watcher};
@@ -42,6 +44,9 @@ use tasks::Tasks;
 /// How long a shutdown waits for Redis to take what waits in the journal.
 const FLUSH: Duration = Duration::from_secs(5);
 
+/// How long a shutdown waits for the last alerts to be taken.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 static CONNECT: Op = Op::new("Db::connect", Intent::Read);
 
 /// An application's access to its cluster, whatever the driver.
@@ -54,6 +59,7 @@ pub struct Runtime<B: Backend> {
     calls: Calls,
     cache: Arc<Cache>,
     limiter: Arc<Limiter>,
+    alerting: Arc<Alerting>,
     outbox: Outbox,
     resilience: Resilience,
     turn: AtomicUsize,
@@ -83,7 +89,8 @@ impl<B: Backend> Runtime<B> {
         let cache =
             Cache::new(config.cache.clone(), config.routing.max_lag).map_err(|problems| ConfigError { problems })?;
         let limiter = limiting::limiter(&config).map_err(|problems| ConfigError { problems })?;
-        let runtime = Self::assemble(&backend, config, &endpoints, cluster, cache, limiter);
+        let alerting = Alerting::new(config.alerts.clone()).map_err(|problems| ConfigError { problems })?;
+        let runtime = Self::assemble(&backend, config, &endpoints, cluster, cache, (limiter, alerting));
         runtime.refuse_if_unreachable()?;
         runtime.share_budget();
         runtime.warm().await;
@@ -98,7 +105,7 @@ impl<B: Backend> Runtime<B> {
         endpoints: &[Endpoint],
         cluster: Arc<Cluster>,
         cache: Arc<Cache>,
-        limiter: Arc<Limiter>,
+        (limiter, alerting): (Arc<Limiter>, Arc<Alerting>),
     ) -> Arc<Self> {
         let budget = Budget::new(config.pool.max);
         let pool_config = Arc::new(config.pool.clone());
@@ -115,6 +122,7 @@ impl<B: Backend> Runtime<B> {
             calls: Calls::new(endpoints.len()),
             cache,
             limiter,
+            alerting,
             outbox: Outbox::default(),
             resilience: Resilience::new(&config.retry),
             config,
@@ -229,6 +237,7 @@ impl<B: Backend> Runtime<B> {
             );
         }
         self.limiter.shutdown().await;
+        self.alerting.shutdown(tokio::time::Instant::now() + FAREWELL).await;
         self.tasks.stop();
         for pool in self.pools.iter().flatten() {
             pool.close();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Runtime;
+use crate::alert::AlertStatus;
 use crate::backend::{Backend, Role};
 use crate::breaker::{CircuitStatus, State};
 use crate::cache::store::CacheStatus;
@@ -35,6 +36,8 @@ pub struct Status {
     pub cache: CacheStatus,
     /// What the rate limits did.
     pub limits: LimitStatus,
+    /// Every alert that lasts.
+    pub alerts: Vec<AlertStatus>,
     /// Every method that was called, on each node and lane where it ran.
     pub methods: Vec<MethodStatus>,
 }
@@ -158,6 +161,7 @@ impl<B: Backend> Runtime<B> {
             },
             cache: self.cache.status(),
             limits: self.limiter.status(),
+            alerts: self.alerting.active(),
             methods: counts.iter().map(|c| method(c, &self.cluster.names()[c.node])).collect(),
         }
     }
@@ -200,6 +204,7 @@ impl<B: Backend> Runtime<B> {
             retries: self.retry_counts(),
             cache: self.cache.is_enabled().then(|| self.cache_counts(&status.cache)),
             limits: self.config.limit.enabled.then(|| limit_counts(&status.limits)),
+            alerts: self.alerting.is_enabled().then(|| self.alerting.counts()),
         };
         openmetrics(&self.calls, &names, gauges).unwrap_or_default()
     }

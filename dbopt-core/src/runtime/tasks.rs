@@ -56,6 +56,13 @@ pub(super) fn start<B: Backend>(runtime: &Arc<Runtime<B>>, watchers: Vec<Watcher
     if runtime.config.cache.outbox {
         runtime.tasks.spawn("look after the outbox", super::outbox::look_after(Arc::downgrade(runtime)));
     }
+    if runtime.alerting.is_enabled() {
+        for (name, work) in runtime.alerting.tasks() {
+            runtime.tasks.spawn(name, work);
+        }
+        let watching = super::alerts::watch(Arc::downgrade(runtime), runtime.alerting.clone());
+        runtime.tasks.spawn("watch for alerts", watching);
+    }
     runtime.tasks.spawn("look after the pools", look_after_pools(Arc::downgrade(runtime), tick(runtime)));
     runtime.tasks.spawn("share the budget", share_on_change(Arc::downgrade(runtime), runtime.cluster.changes()));
 }

@@ -88,14 +88,21 @@ fn keys() -> Vec<(String, Value)> {
     let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
     let mut keys = Vec::new();
     for (section, settings) in defaults.as_object().into_iter().flatten() {
-        for (key, value) in settings.as_object().into_iter().flatten() {
-            // A list of tables, and a table, have no form that fits in a variable.
-            if ![("database", "nodes"), ("limit", "users")].contains(&(section.as_str(), key.as_str())) {
-                keys.push((format!("{section}.{key}"), value.clone()));
-            }
-        }
+        gather(section, settings, &mut keys);
     }
     keys
+}
+
+fn gather(section: &str, settings: &Value, keys: &mut Vec<(String, Value)>) {
+    for (key, value) in settings.as_object().into_iter().flatten() {
+        let key = format!("{section}.{key}");
+        if value.is_object() {
+            gather(&key, value, keys);
+        // A list of tables has no form that fits in a variable.
+        } else if key != "database.nodes" {
+            keys.push((key, value.clone()));
+        }
+    }
 }
 
 fn variable(key: &str) -> String {
@@ -123,10 +130,13 @@ fn typed(kind: &Value, text: &str) -> toml::Value {
 }
 
 fn insert(table: &mut Table, key: &str, value: toml::Value) {
-    let (section, key) = key.split_once('.').unwrap_or(("", key));
+    let Some((section, key)) = key.split_once('.') else {
+        table.insert(key.to_owned(), value);
+        return;
+    };
     let settings = table.entry(section).or_insert_with(|| Table::new().into());
     if let Some(settings) = settings.as_table_mut() {
-        settings.insert(key.to_owned(), value);
+        insert(settings, key, value);
     }
 }
 
@@ -157,7 +167,7 @@ fn locate(file: &str, text: &str, set_by: &[(String, String)], problem: String) 
 }
 
 fn line_of(text: &str, key: &str) -> Option<usize> {
-    let (section, name) = key.split_once('.')?;
+    let (section, name) = key.rsplit_once('.')?;
     let mut current = "";
     for (i, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -218,6 +228,7 @@ mod tests {
                 _ if ["limit.per_user", "limit.global", "limit.database"].contains(&key.as_str()) => "9/s".into(),
                 _ if key == "limit.precision" => "exact".into(),
                 _ if key == "limit.when_redis_is_lost" => "closed".into(),
+                _ if key == "alerts.email.tls" => "none".into(),
                 _ => "9s".into(),
             };
             let name = variable(&key);

@@ -11,7 +11,7 @@ pub use crate::secret::Secret;
 
 use crate::backend::Endpoint;
 use crate::error::ConfigError;
-use crate::{breaker, cache, cluster, duration, limit, pool, route};
+use crate::{alert, breaker, cache, cluster, duration, limit, pool, route};
 
 /// All settings. [`Config::load`] reads them from `dbopt.toml` and `DBOPT_*` variables.
 ///
@@ -46,6 +46,8 @@ pub struct Config {
     pub limit: limit::Config,
     /// How long a call may take, and how often it is tried.
     pub call: CallConfig,
+    /// What is an alert, and who is told.
+    pub alerts: alert::Config,
 }
 
 /// Where the servers are. Which of them is the primary is found out by asking them, so the order does not matter.
@@ -145,6 +147,7 @@ impl Config {
         found.extend(self.retry.problems());
         found.extend(self.limit.problems());
         found.extend(self.call.problems());
+        found.extend(self.alerts.problems());
         found
     }
 

@@ -1,5 +1,6 @@
 //! `dbopt`: the operator's and developer's command. Each command is a module of its own; this file only dispatches.
 
+mod alerts;
 mod cache;
 mod dev;
 mod term;
@@ -25,6 +26,8 @@ enum Command {
     Dev(dev::Args),
     /// What applications keep in Redis: look, invalidate, clear, warm
     Cache(cache::Args),
+    /// Who is told when something is wrong: try it out, and look what is
+    Alerts(alerts::Args),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -32,6 +35,7 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Dev(args) => dev::run(args).await,
         Command::Cache(args) => cache::run(args).await,
+        Command::Alerts(args) => alerts::run(args).await,
     };
     result.unwrap_or_else(|error| {
         eprintln!("dbopt: {error}");

@@ -1,0 +1,80 @@
+//! What the rules of alerts look at, gathered once a second.
+
+use std::sync::{Arc, Weak};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::Runtime;
+use crate::alert::{Alerting, NodeCondition, NodeReading, Readings, Totals};
+use crate::backend::Backend;
+use crate::cluster::NodeState;
+use crate::observe::HistogramCounts;
+
+/// Judges the state for as long as the runtime lives.
+pub(super) async fn watch<B: Backend>(runtime: Weak<Runtime<B>>, alerting: Arc<Alerting>) {
+    let mut ticks = interval(alerting.interval());
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(runtime) = runtime.upgrade() else { return };
+        alerting.observe(&runtime.readings());
+    }
+}
+
+impl<B: Backend> Runtime<B> {
+    /// From what is in memory; no server is asked.
+    fn readings(&self) -> Readings {
+        let topology = self.cluster.topology();
+        let nodes = topology.nodes.iter().map(|node| NodeReading {
+            name: node.name.clone(),
+            condition: match node.state {
+                NodeState::Healthy => NodeCondition::Fine,
+                NodeState::Unreachable => NodeCondition::Unreachable,
+                NodeState::Disconnected => NodeCondition::Disconnected,
+                NodeState::Foreign => NodeCondition::Foreign,
+                NodeState::Fenced => NodeCondition::SecondPrimary,
+                NodeState::Unknown => NodeCondition::Unknown,
+            },
+            cause: node.cause.clone(),
+            lag: node.lag.seconds(),
+        });
+        let primary = topology.primary.and_then(|i| topology.nodes.get(i));
+        let cache = self.cache.status();
+        Readings {
+            nodes: nodes.collect(),
+            primary: primary.map(|node| node.name.clone()),
+            timeline: primary.and_then(|node| node.position).map(|position| position.timeline),
+            in_use: self.pools.iter().flatten().map(|pool| pool.in_use()).sum(),
+            max: self.budget.max(),
+            totals: Totals {
+                // Each look-up asks memory first, and Redis for what is not there.
+                lookups: cache.l1_hits + cache.l1_misses,
+                hits: cache.l1_hits + cache.l2_hits,
+                ..self.call_totals()
+            },
+            redis_up: (cache.redis != "not configured").then_some(cache.redis == "up"),
+            journal: cache.journal,
+        }
+    }
+
+    fn call_totals(&self) -> Totals {
+        let count_application = self.config.alerts.error_rate.application;
+        let mut totals = Totals::default();
+        for counts in self.calls.counts() {
+            totals.calls += counts.latency.count();
+            totals.errors += counts.infrastructure_errors;
+            if count_application {
+                totals.errors += counts.application_errors;
+            }
+            match &mut totals.latency {
+                Some(all) => HistogramCounts::add(all, &counts.latency),
+                none => *none = Some(counts.latency),
+            }
+        }
+        for (_, refused, _) in self.calls.refused_and_rerun() {
+            totals.calls += refused;
+            totals.errors += refused;
+        }
+        totals
+    }
+}
