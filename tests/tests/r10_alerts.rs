@@ -30,7 +30,12 @@ fn quick(mut config: Config, sink: &Sink) -> Config {
     }
     let states =
         [&mut alerts.node.lasting, &mut alerts.primary.lasting, &mut alerts.stray.lasting, &mut alerts.redis.lasting];
-    for lasting in states.into_iter().chain([&mut alerts.pool.lasting, &mut alerts.lag.lasting]) {
+    for lasting in states.into_iter().chain([
+        &mut alerts.pool.lasting,
+        &mut alerts.lag.lasting,
+        &mut alerts.replicas.lasting,
+        &mut alerts.journal.lasting,
+    ]) {
         *lasting = millis(300);
     }
     alerts.webhook.url = sink.url("/alerts").as_str().into();
@@ -221,6 +226,20 @@ async fn r02_5_a_failover_is_told() {
     db.shutdown().await;
 }
 
+/// A replica is promoted while the primary lives: there are two, and one must not be used.
+#[tokio::test]
+async fn r10_4_a_second_primary_is_told() {
+    let sink = Sink::start().await;
+    let cluster = cluster(2).await;
+    let db = connect(quick(config(&cluster), &sink)).await;
+    cluster.replica(1).query_text("SELECT pg_promote()::text").await.unwrap();
+    is_told(&sink, "stray", &["firing stray primary"]).await;
+    is_told(&sink, "failover", &["firing failover replica-1, timeline 2"]).await;
+    let alerts = db.status().alerts;
+    assert!(alerts.iter().any(|a| a.rule.name() == "stray" && a.severity.name() == "critical"), "{alerts:?}");
+    db.shutdown().await;
+}
+
 /// One server, and calls that are slow, fail and take all connections.
 #[tokio::test]
 async fn r10_4_slow_calls_failed_calls_and_a_full_pool_are_told() {
@@ -255,7 +274,7 @@ async fn r10_4_slow_calls_failed_calls_and_a_full_pool_are_told() {
     db.shutdown().await;
 }
 
-/// A cache that answers little, and a Redis that is gone.
+/// A cache that answers little, a Redis that is gone, and what it has not heard of.
 #[tokio::test]
 async fn r10_4_a_low_hit_rate_and_a_dead_redis_are_told() {
     let sink = Sink::start().await;
@@ -275,8 +294,11 @@ async fn r10_4_a_low_hit_rate_and_a_dead_redis_are_told() {
     .await;
     cluster.redis().unwrap().kill().await.unwrap();
     is_told(&sink, "redis", &["firing redis"]).await;
+    shelf.set(id, 1).await.unwrap();
+    is_told(&sink, "journal", &["firing journal"]).await;
     cluster.redis().unwrap().start().await.unwrap();
     is_told(&sink, "redis", &["firing redis", "resolved redis"]).await;
+    is_told(&sink, "journal", &["firing journal", "resolved journal"]).await;
     assert_eq!(told_of(&sink, "hit_rate"), ["firing hit_rate", "resolved hit_rate"]);
     shelf.db.shutdown().await;
 }
@@ -375,6 +397,7 @@ async fn r10_4_alerts_need_neither_database_nor_redis() {
     is_told(&sink, "primary", &["firing primary"]).await;
     is_told(&sink, "redis", &["firing redis"]).await;
     until("both nodes are told", PATIENCE, async || told_of(&sink, "node").len() == 2).await;
+    is_told(&sink, "replicas", &["firing replicas"]).await;
     let things = Things { db: db.clone() };
     until("failed calls are told", PATIENCE, async || {
         let outcomes = join_all((0..5).map(|id| things.set(id, id))).await;
