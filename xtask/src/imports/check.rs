@@ -278,7 +278,7 @@ mod tests {
             ("cache/l1.rs", "use cached::X; mod inner { use cached::Y; }"),
             ("cache/l2/client.rs", "use redis::Client;"),
             ("cache/backplane.rs", "fn f(c: ::redis::Client) {}"),
-            ("limit/redis.rs", "use redis::Script;"),
+            ("limit/remote/link.rs", "use redis::Script;"),
             ("limit/mod.rs", "mod redis; pub use self::redis::RedisStore; fn f() { redis::go() }"),
             ("cache/mod.rs", "fn f() { let cached = 1; cached.go(); entry.redis; }"),
         ];
