@@ -1,6 +1,7 @@
 //! What both halves share.
 
 use dbopt_diesel::core::limit::{Config, Limited};
+use dbopt_diesel::core::rate::Rates;
 use dbopt_diesel::{Intent, Op};
 
 pub(crate) static OP: Op = Op::new("Bench::check", Intent::Read);
@@ -14,10 +15,8 @@ pub(crate) fn number(name: &str, default: usize) -> usize {
 
 /// Limits that admit everything that is asked here, so that all contenders do the same.
 pub(crate) fn config() -> Config {
-    let mut config = Config::default();
-    config.per_user = "900000000/min".parse().expect("a rate");
-    config.global = "900000000/min".parse().expect("a rate");
-    config
+    let plenty: Rates = "900000000/min".parse().expect("a rate");
+    Config { per_user: plenty.clone(), global: plenty, ..Config::default() }
 }
 
 pub(crate) fn spread(mut values: Vec<f64>) -> String {

@@ -2,7 +2,7 @@
 //!
 //! `-- local` and `-- redis` run one half. `BENCH_ROUNDS` and `BENCH_MILLIS` make it shorter; `BENCH_ONLY=0` runs one contender of the
 //! local part alone on one thread, for an instruction counter.
-#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
 mod common;
 mod distributed;
