@@ -12,6 +12,8 @@ pub use limits::{
     ErrorRate, Failover, HitRate, Journal, Lag, Latency, Limit, Node, Pool, Primary, Redis, Replicas, Stray,
 };
 
+use limits::{shown_share, shown_time};
+
 use super::rule::Rule;
 use super::state::Timing;
 use crate::duration;
@@ -243,11 +245,11 @@ impl Config {
             )
         });
         let mut found: Vec<String> = zero.collect();
-        found.extend(self.latency.limit().problem("latency", "1ms", true));
-        found.extend(self.lag.limit().problem("lag", "1s", true));
-        found.extend(self.error_rate.limit().problem("error_rate", "0.05", true));
-        found.extend(self.pool.limit().problem("pool", "0.8", true));
-        found.extend(self.hit_rate.limit().problem("hit_rate", "0.7", false));
+        found.extend(self.latency.limit().problem("latency", true, shown_time));
+        found.extend(self.lag.limit().problem("lag", true, shown_time));
+        found.extend(self.error_rate.limit().problem("error_rate", true, shown_share));
+        found.extend(self.pool.limit().problem("pool", true, shown_share));
+        found.extend(self.hit_rate.limit().problem("hit_rate", false, shown_share));
         for (name, limit) in
             [("error_rate", self.error_rate.limit()), ("pool", self.pool.limit()), ("hit_rate", self.hit_rate.limit())]
         {

@@ -16,15 +16,16 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// A contradiction, with what to write instead. `rising`: the more the worse.
-    pub(super) fn problem(self, name: &str, usual: &str, rising: bool) -> Option<String> {
+    /// A contradiction, with what to write instead. `rising`: the more the worse; `shown`: as it stands in a file.
+    pub(super) fn problem(self, name: &str, rising: bool, shown: fn(f64) -> String) -> Option<String> {
         let Limit { fire, resolve } = self;
         let right = if rising { resolve < fire && resolve >= 0.0 } else { resolve > fire };
-        let side = if rising { "below" } else { "above" };
+        let (side, instead) = if rising { ("below", fire * 0.8) } else { ("above", fire + (1.0 - fire) * 0.2) };
+        let [fire, resolve, instead] = [fire, resolve, instead].map(shown);
         (!right).then(|| {
             format!(
-                "alerts.{name}.resolve must be {side} alerts.{name}.fire: an alert that ends where it begins is told again and \
-                 again; move one of the two (fire is usually \"{usual}\" or more)"
+                "alerts.{name}.resolve = {resolve} is not {side} alerts.{name}.fire = {fire}: an alert that ends where it begins \
+                 is told again and again; write resolve = {instead}, or move fire"
             )
         })
     }
@@ -37,6 +38,17 @@ impl Limit {
             format!("alerts.{name}.{which} = {value}: write a share between 0.0 and 1.0, such as 0.8 for 80 %")
         })
     }
+}
+
+/// A time as it stands in a file.
+pub(super) fn shown_time(seconds: f64) -> String {
+    let time = Duration::from_millis((seconds.max(0.0) * 1e3).round() as u64);
+    format!("\"{}\"", humantime::format_duration(time))
+}
+
+/// A share as it stands in a file.
+pub(super) fn shown_share(share: f64) -> String {
+    format!("{}", (share * 1e3).round() / 1e3)
 }
 
 /// A rule on a time.

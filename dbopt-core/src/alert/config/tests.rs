@@ -18,9 +18,15 @@ fn the_defaults_are_right_and_those_of_the_requirements() {
 
 #[test]
 fn a_resolve_on_the_wrong_side_is_refused() {
-    assert!(problems(|c| c.latency.resolve = c.latency.fire).contains("alerts.latency.resolve must be below"));
-    assert!(problems(|c| c.pool.resolve = 0.9).contains("alerts.pool.resolve must be below"));
-    assert!(problems(|c| c.hit_rate.resolve = 0.6).contains("alerts.hit_rate.resolve must be above"));
+    let told = problems(|c| c.latency.fire = Duration::from_millis(50));
+    assert!(told.contains("alerts.latency.resolve = \"80ms\" is not below alerts.latency.fire = \"50ms\""), "{told}");
+    assert!(told.contains("write resolve = \"40ms\""), "{told}");
+    assert!(problems(|c| c.pool.resolve = 0.8).contains("alerts.pool.resolve = 0.8 is not below"));
+    let told = problems(|c| c.hit_rate.resolve = 0.6);
+    assert!(
+        told.contains("alerts.hit_rate.resolve = 0.6 is not above") && told.contains("write resolve = 0.76"),
+        "{told}"
+    );
     assert!(problems(|c| c.error_rate.fire = 5.0).contains("alerts.error_rate.fire = 5: write a share"));
 }
 

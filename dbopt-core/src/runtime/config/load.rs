@@ -147,6 +147,12 @@ fn explain(file: &str, text: &str, error: &toml::de::Error) -> String {
     let shown = line.and_then(|n| text.lines().nth(n)).map_or("", str::trim);
     // A line with a URL may hold a password: it is described, not shown.
     let shown = if shown.contains("://") { "a line with a URL" } else { shown };
+    // So may one with a key or a password, which the parser's own words repeat if it is no text.
+    if ["password", "routing_key", "secret"].iter().any(|key| shown.trim_start_matches('"').starts_with(key)) {
+        return format!(
+            "{place}: a secret is not written as it should be: put it into quotes, one line, such as key = \"…\""
+        );
+    }
     let unknown = error.message().strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
     let hint = unknown
         .map_or(String::new(), |(wrong, rest)| nearest(wrong, rest.split('`').skip(1).step_by(2).map(str::to_owned)));
@@ -305,6 +311,9 @@ mod tests {
 
     #[test]
     fn nothing_secret_is_quoted() {
+        for text in ["[alerts.email]\npassword = 471100", "[alerts.webhook]\nsecret = 471100 x"] {
+            assert!(!refused(text, &[]).contains("471100"), "{}", refused(text, &[]));
+        }
         let broken = "[database]\nurl = \"postgres://u:hunter2@db1/x\" oops";
         assert!(!refused(broken, &[]).contains("hunter2"));
         let config = Config::from_toml(FILE).unwrap();
