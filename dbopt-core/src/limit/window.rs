@@ -2,7 +2,7 @@
 //!
 //! A window of length `W` is cut into buckets. A bucket counts until all of it is at least `W` old, so in *every* window of
 //! that length at most the limit is admitted, never one more; at worst it behaves like a window that is one bucket longer.
-//! [`Shape::exact`] keeps a stamp for each call in place of buckets, and is not longer at all.
+//! A [`Shape`] whose buckets have no length keeps a stamp for each call in their place, and is not longer at all.
 
 use std::collections::VecDeque;
 use std::time::Duration;
