@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use super::l1::Policy;
 use super::{l1, l2};
 use crate::duration;
+use crate::redis_link;
 use crate::secret::Secret;
 
 /// What is kept, where, and for how long (R5, R12).
@@ -173,14 +174,10 @@ impl Config {
                 self.vouch_settle, self.vouch_lease, self.vouch_memory
             ));
         }
-        if self.namespace.is_empty() || self.namespace.contains(['{', '}', '*']) {
-            found.push(format!("cache.namespace = {:?}: write a name without braces and stars", self.namespace));
+        if self.namespace.is_empty() {
+            found.push("cache.namespace = \"\": write a name without braces and stars".into());
         }
-        if !self.redis.is_empty()
-            && !["redis://", "rediss://", "unix://"].iter().any(|s| self.redis.expose().starts_with(s))
-        {
-            found.push("cache.redis is no Redis URL: write it as redis://user:password@host:6379/0".into());
-        }
+        found.extend(redis_link::problems("cache", &self.redis, &self.namespace));
         found
     }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::duration;
 use crate::rate::Rates;
+use crate::redis_link;
 use crate::secret::Secret;
 
 /// The largest limit that is counted exactly: each call of a window is kept.
@@ -155,17 +156,10 @@ impl Config {
         if !(16..=10_000_000).contains(&self.callers) {
             found.push(format!("limit.callers = {}: write a number from 16 to 10000000, such as 30000", self.callers));
         }
-        if self.namespace.contains(['{', '}', '*']) {
-            found.push(format!("limit.namespace = {:?}: write a name without braces and stars", self.namespace));
-        }
         if self.users.keys().any(|user| user.trim().is_empty()) {
             found.push("limit.users has a user without a name: remove it, or write the name".into());
         }
-        if !self.redis.is_empty()
-            && !["redis://", "rediss://", "unix://"].iter().any(|s| self.redis.expose().starts_with(s))
-        {
-            found.push("limit.redis is no Redis URL: write it as redis://user:password@host:6379/0".into());
-        }
+        found.extend(redis_link::problems("limit", &self.redis, &self.namespace));
         found
     }
 

@@ -23,6 +23,7 @@ use super::table::Table;
 use super::window::millis;
 use crate::op::Op;
 use crate::rate::{Rates, Scope};
+use crate::redis_link::LANES;
 
 /// A background loop, and its name.
 pub type Task = (&'static str, Pin<Box<dyn Future<Output = ()> + Send>>);
@@ -225,7 +226,7 @@ impl Limiter {
                     weak
                 };
                 tasks.push(("keep the limits' connection", Box::pin(remote::keep(store.clone(), owner))));
-                for _ in 0..remote::LANES {
+                for _ in 0..LANES {
                     tasks.push(("ask for permits", Box::pin(remote::lane(store.clone()))));
                 }
                 let limiter = Arc::downgrade(self);

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::Error;
+
 /// How Redis is used as the second layer.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -65,5 +67,25 @@ impl Default for Config {
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config").field("namespace", &self.namespace).field("ttl", &self.ttl).finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let wrong = |reason| Err(Error::Config(reason));
+        if self.namespace.is_empty() || self.namespace.contains(['{', '}']) {
+            return wrong("the namespace must not be empty and must not contain `{` or `}`");
+        }
+        if self.ttl.is_zero()
+            || self.timeout.is_zero()
+            || self.connect_timeout.is_zero()
+            || self.write_timeout.is_zero()
+        {
+            return wrong("ttl and timeouts must be longer than nothing");
+        }
+        if self.writer_lease < Duration::from_millis(10) || self.forget_after < self.settle {
+            return wrong("writer_lease must be at least 10 ms, and forget_after no shorter than settle");
+        }
+        Ok(())
     }
 }

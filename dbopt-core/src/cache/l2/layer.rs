@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::counters::{Counters, Counts};
 use super::events::Event;
-use super::gather::{self, Queue};
+use super::gather::{self, Question};
 use super::journal::Journal;
 use super::judge::{self, Answer, Miss};
 use super::link::{self, Link};
@@ -21,6 +21,7 @@ use super::ticket::{Generations, Stored};
 use super::writers::{self, Writers};
 use super::{Config, Error, invalidate};
 use crate::random;
+use crate::redis_link::{Gather, LANES};
 
 /// Tags whose invalidation failed, before it becomes "everything".
 const JOURNAL_BOUND: usize = 10_000;
@@ -38,7 +39,7 @@ pub(super) struct Inner {
     pub(super) config: Config,
     pub(super) names: Names,
     pub(super) link: Link,
-    pub(super) queue: Queue,
+    pub(super) queue: Gather<Inner>,
     pub(super) counters: Counters,
     pub(super) journal: Mutex<Journal>,
     pub(super) journal_filled: tokio::sync::Notify,
@@ -61,7 +62,7 @@ impl Layer {
         let inner = Inner {
             names: Names::new(&config.namespace),
             link: Link::new(&config)?,
-            queue: Queue::new(),
+            queue: Gather::new(gather::WAITING),
             counters: Counters::default(),
             journal: Mutex::new(Journal::new(JOURNAL_BOUND)),
             journal_filled: tokio::sync::Notify::new(),
@@ -81,7 +82,7 @@ impl Layer {
             ("cache-link", Box::pin(link::run(inner.clone()))),
             ("cache-journal", Box::pin(invalidate::deliver(inner.clone()))),
         ];
-        for _ in 0..gather::LANES {
+        for _ in 0..LANES {
             tasks.push(("cache-look-ups", Box::pin(gather::run(inner.clone()))));
         }
         if inner.config.strong {
@@ -220,7 +221,7 @@ impl Inner {
         keys.extend(tags.iter().map(|tag| self.names.generation(tag)));
         keys.extend(more);
         self.admit()?;
-        let answer = timeout(self.config.timeout, self.queue.ask(self, keys, strong)).await;
+        let answer = timeout(self.config.timeout, self.queue.ask(self, Question { keys, strong })).await;
         let answer = self.settle(answer.unwrap_or(Err(Error::TimedOut)))?;
         self.link.compare(answer.epoch);
         Ok(answer)

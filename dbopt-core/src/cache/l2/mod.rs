@@ -12,7 +12,6 @@ mod clock;
 mod config;
 mod counters;
 mod envelope;
-mod error;
 mod events;
 mod fill;
 mod gather;
@@ -27,9 +26,9 @@ mod scripts;
 mod ticket;
 pub mod writers;
 
+pub use crate::redis_link::Error;
 pub use config::Config;
 pub use counters::Counts;
-pub use error::Error;
 pub use events::Event;
 pub use invalidate::Missed;
 pub use layer::{Layer, Task};

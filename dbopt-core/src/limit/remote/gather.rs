@@ -1,24 +1,22 @@
-//! Questions of many callers in few commands: while some are under way, what arrives waits and then goes together. A lone one goes
-//! at once.
+//! Permits for many callers in few scripts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::{Error, Store, Unused, one, scripts};
+use super::{Store, Unused, one, scripts};
 use crate::limit::cell::Limit;
 use crate::limit::window::Shape;
+use crate::redis_link::{Asked, Error};
 
-/// Commands under way at once.
-pub(super) const LANES: usize = 2;
-/// Groups in one command: others wait behind it.
+/// What is given back in one script.
 const TOGETHER: usize = 128;
 /// Questions that may wait.
-const WAITING: usize = 8192;
+pub(super) const WAITING: usize = 8192;
 /// A lease takes at most this part of what is free, so that leases become smaller as the limit comes near.
 const DIVISOR: u32 = 8;
 /// What a want is answered with.
@@ -55,34 +53,6 @@ pub(in crate::limit) struct Told {
     pub(in crate::limit) window: usize,
 }
 
-struct Ask {
-    groups: Vec<Group>,
-    reply: oneshot::Sender<Result<Vec<Told>, Error>>,
-}
-
-pub(super) struct Queue {
-    sender: mpsc::Sender<Ask>,
-    receiver: Mutex<mpsc::Receiver<Ask>>,
-    /// Commands under way.
-    busy: AtomicUsize,
-}
-
-/// Counts a command as long as it is under way, dropped or not.
-struct Busy<'a>(&'a AtomicUsize);
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-}
-
-impl Queue {
-    pub(super) fn new() -> Self {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        Queue { sender, receiver: Mutex::new(receiver), busy: AtomicUsize::new(0) }
-    }
-}
-
 impl Store {
     /// What becomes of these groups; they must not wait for longer than the budget.
     pub(in crate::limit) async fn ask(&self, groups: Vec<Group>) -> Result<Vec<Told>, Error> {
@@ -90,7 +60,7 @@ impl Store {
             return Err(Error::Refused);
         }
         one(&self.counts.asked);
-        let result = timeout(self.timeout, self.ask_now(groups)).await.unwrap_or(Err(Error::TimedOut));
+        let result = timeout(self.timeout, self.queue.ask(self, groups)).await.unwrap_or(Err(Error::TimedOut));
         match &result {
             Ok(_) => self.gate.in_time(),
             Err(_) => {
@@ -99,19 +69,6 @@ impl Store {
             }
         }
         result
-    }
-
-    async fn ask_now(&self, groups: Vec<Group>) -> Result<Vec<Told>, Error> {
-        let queue = &self.queue;
-        // Nobody to go together with: without the way through a lane and back.
-        if queue.busy.compare_exchange(0, 1, Relaxed, Relaxed).is_ok() {
-            let _busy = Busy(&queue.busy);
-            let mut connection = self.link.connection().ok_or(Error::Down)?;
-            return take(self, &mut connection, &groups).await;
-        }
-        let (reply, answer) = oneshot::channel();
-        queue.sender.try_send(Ask { groups, reply }).map_err(|_| Error::Refused)?;
-        answer.await.unwrap_or(Err(Error::Down))
     }
 
     /// Gives back what was not used.
@@ -130,63 +87,32 @@ impl Store {
                 self.counts.returned.fetch_add(u64::from(unused.count), Relaxed);
             }
             let giving = script.invoke_async::<()>(&mut connection);
-            timeout(self.timeout.max(std::time::Duration::from_millis(100)), giving)
-                .await
-                .map_err(|_| Error::TimedOut)??;
+            timeout(self.timeout.max(Duration::from_millis(100)), giving).await.map_err(|_| Error::TimedOut)??;
         }
         Ok(())
     }
 }
 
-/// One lane: takes what waits, asks, hands out the answers.
-pub(super) async fn run(store: Arc<Store>) {
-    tokio::select! {
-        () = store.closed.notified() => {}
-        () = lane(&store) => {}
+/// One lane, for ever.
+pub(in crate::limit) async fn lane(store: Arc<Store>) {
+    // Whoever asks has given up long before.
+    store.queue.lane(&store, 4 * store.timeout).await;
+}
+
+impl Asked for Store {
+    type Question = Vec<Group>;
+    type Answer = Vec<Told>;
+
+    async fn ask(&self, questions: &[Vec<Group>]) -> Result<(Vec<Vec<Told>>, usize), Error> {
+        let mut connection = self.link.connection().ok_or(Error::Down)?;
+        let mut told = take(self, &mut connection, questions.iter().flatten()).await?.into_iter();
+        let answer = |groups: &Vec<Group>| told.by_ref().take(wants(groups)).collect();
+        Ok((questions.iter().map(answer).collect(), 0))
     }
 }
 
-async fn lane(store: &Store) {
-    let mut asks = Vec::with_capacity(TOGETHER);
-    loop {
-        {
-            let mut receiver = store.queue.receiver.lock().await;
-            if receiver.recv_many(&mut asks, TOGETHER).await == 0 {
-                return;
-            }
-            if asks.len() < TOGETHER {
-                // Callers that are ready to run get to ask first; a lone one loses nothing by it.
-                tokio::task::yield_now().await;
-                while asks.len() < TOGETHER
-                    && let Ok(ask) = receiver.try_recv()
-                {
-                    asks.push(ask);
-                }
-            }
-        }
-        asks.retain(|ask| !ask.reply.is_closed());
-        if asks.is_empty() {
-            continue;
-        }
-        store.queue.busy.fetch_add(1, Relaxed);
-        let _busy = Busy(&store.queue.busy);
-        let groups: Vec<Group> = asks.iter_mut().flat_map(|ask| ask.groups.iter().cloned()).collect();
-        let asking = async {
-            let mut connection = store.link.connection().ok_or(Error::Down)?;
-            take(store, &mut connection, &groups).await
-        };
-        // Whoever asks has given up long before.
-        match timeout(4 * store.timeout, asking).await.unwrap_or(Err(Error::TimedOut)) {
-            Ok(told) => {
-                let mut told = told.into_iter();
-                for ask in asks.drain(..) {
-                    let wants = ask.groups.iter().map(|group| group.wants.len()).sum();
-                    let _ = ask.reply.send(Ok(told.by_ref().take(wants).collect()));
-                }
-            }
-            Err(error) => asks.drain(..).for_each(|ask| drop(ask.reply.send(Err(error.clone())))),
-        }
-    }
+fn wants<'a>(groups: impl IntoIterator<Item = &'a Group>) -> usize {
+    groups.into_iter().map(|group| group.wants.len()).sum()
 }
 
 /// Redis counts exact limits by the millisecond.
@@ -199,12 +125,13 @@ fn key(of: &str, shape: &Shape) -> String {
 }
 
 /// Sends the groups, and reads what becomes of each want.
-pub(super) async fn take(
+pub(super) async fn take<'a>(
     store: &Store,
     connection: &mut MultiplexedConnection,
-    groups: &[Group],
+    groups: impl IntoIterator<Item = &'a Group> + Clone,
 ) -> Result<Vec<Told>, Error> {
     one(&store.counts.batches);
+    let expected = wants(groups.clone());
     let (keys, shapes, entries) = encode(groups, store.single_life());
     let mut script = scripts::TAKE.prepare_invoke();
     script.arg(shapes).arg(DIVISOR);
@@ -220,14 +147,14 @@ pub(super) async fn take(
         window: numbers[4].try_into().unwrap_or(0),
     };
     let told: Vec<Told> = numbers.chunks_exact(NUMBERS).map(read).collect();
-    if told.len() != groups.iter().map(|group| group.wants.len()).sum::<usize>() {
+    if told.len() != expected {
         return Err(Error::Server("the script answered with something else than it should".to_owned()));
     }
     Ok(told)
 }
 
 /// Keys, shapes and entries, as the script takes them.
-fn encode(groups: &[Group], single: u64) -> (Vec<String>, Vec<u8>, Vec<[u8; 15]>) {
+fn encode<'a>(groups: impl IntoIterator<Item = &'a Group>, single: u64) -> (Vec<String>, Vec<u8>, Vec<[u8; 15]>) {
     let mut places: HashMap<(Shape, u64), u16> = HashMap::new();
     let (mut keys, mut shapes, mut entries) = (Vec::new(), Vec::new(), Vec::new());
     for group in groups {

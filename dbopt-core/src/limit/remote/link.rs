@@ -9,10 +9,10 @@ use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Error, Owner, Store, scripts};
+use super::{Owner, Store, scripts};
 use crate::breaker::{Backoff, BackoffPolicy};
 use crate::random;
-use crate::redis_link::field;
+use crate::redis_link::{Error, field};
 
 const RECONNECT: BackoffPolicy = BackoffPolicy { initial: Duration::from_millis(20), max: Duration::from_millis(500) };
 const CONNECT: Duration = Duration::from_millis(300);
@@ -46,24 +46,16 @@ impl Link {
     }
 }
 
-pub(super) async fn run(store: Arc<Store>, owner: Weak<dyn Owner>) {
-    tokio::select! {
-        () = store.closed.notified() => {}
-        () = keep(&store, &owner) => {}
-    }
-    store.link.ready.store(false, Relaxed);
-    store.link.current.store(None);
-}
-
-async fn keep(store: &Store, owner: &Weak<dyn Owner>) {
+/// Keeps the connection until the limiter is gone.
+pub(in crate::limit) async fn keep(store: Arc<Store>, owner: Weak<dyn Owner>) {
     let mut backoff = Backoff::default();
     let mut known = None;
     loop {
-        match connect(store, owner, &mut known).await {
+        match connect(&store, &owner, &mut known).await {
             Ok(mut connection) => {
                 backoff.reset();
                 tracing::info!(target: "dbopt::limit", "limits are counted in Redis");
-                ping(store, &mut connection).await;
+                ping(&store, &mut connection).await;
                 store.link.ready.store(false, Relaxed);
                 store.link.current.store(None);
                 store.link.losses.fetch_add(1, Relaxed);

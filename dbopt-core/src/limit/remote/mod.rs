@@ -1,4 +1,4 @@
-//! The limits of all instances, counted in Redis. Nothing here fails a call: an [`Error`] means that the caller decides by itself.
+//! The limits of all instances, counted in Redis. Nothing here fails a call: an [`Error`](redis_link::Error) means that the caller decides by itself.
 
 mod gather;
 mod link;
@@ -9,37 +9,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use redis::Client;
-use tokio::sync::Notify;
 
 use super::cell::Limit;
-use crate::redis_link::{self, Gate};
+use crate::redis_link::{self, Gate, Gather};
 
-pub(super) use gather::{Group, Told, Want};
-
-/// Why Redis gave no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Error {
-    #[error("Redis did not answer in time")]
-    TimedOut,
-    #[error("there is no connection to Redis")]
-    Down,
-    #[error("Redis was not asked: it is too slow at the moment")]
-    Refused,
-    #[error("Redis refused the command: {0}")]
-    Server(String),
-}
-
-impl From<redis::RedisError> for Error {
-    fn from(error: redis::RedisError) -> Self {
-        if error.is_timeout() {
-            Error::TimedOut
-        } else if error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error() {
-            Error::Down
-        } else {
-            Error::Server(format!("{} {}", error.code().unwrap_or("ERR"), error.detail().unwrap_or_default()))
-        }
-    }
-}
+pub(super) use gather::{Group, Told, Want, lane};
+pub(super) use link::keep;
 
 /// Permits that were not used.
 #[derive(Debug)]
@@ -65,8 +40,7 @@ pub(super) struct Store {
     instances: AtomicUsize,
     link: link::Link,
     pub(super) gate: Gate,
-    queue: gather::Queue,
-    closed: Notify,
+    queue: Gather<Store>,
     pub(super) counts: Counts,
 }
 
@@ -94,8 +68,7 @@ impl Store {
             instances: AtomicUsize::new(0),
             link: link::Link::default(),
             gate: Gate::default(),
-            queue: gather::Queue::new(),
-            closed: Notify::new(),
+            queue: Gather::new(gather::WAITING),
             counts: Counts::default(),
         })
     }
@@ -126,16 +99,3 @@ impl Store {
         self.instances.load(Relaxed).max(1)
     }
 }
-
-/// Keeps the connection.
-pub(super) async fn keep(store: Arc<Store>, owner: std::sync::Weak<dyn Owner>) {
-    link::run(store, owner).await;
-}
-
-/// One of the lanes that questions go through.
-pub(super) async fn lane(store: Arc<Store>) {
-    gather::run(store).await;
-}
-
-/// How many lanes there are.
-pub(super) const LANES: usize = gather::LANES;

@@ -1,6 +1,4 @@
-//! Why the second layer could not help; never a reason to fail a call.
-
-use super::Config;
+//! Why Redis gave no answer; never a reason to fail a call.
 
 /// Why Redis gave no answer. The caller goes on without it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +17,7 @@ pub enum Error {
     #[error("Redis refused the command: {0}")]
     Server(String),
     /// The settings do not make sense.
-    #[error("the cache's Redis settings are wrong: {0}")]
+    #[error("the Redis settings are wrong: {0}")]
     Config(&'static str),
 }
 
@@ -34,25 +32,5 @@ impl From<redis::RedisError> for Error {
             let code = error.code().unwrap_or("ERR");
             Error::Server(format!("{code} {}", error.detail().unwrap_or_default()).trim_end().to_owned())
         }
-    }
-}
-
-impl Config {
-    pub(super) fn check(&self) -> Result<(), Error> {
-        let wrong = |reason| Err(Error::Config(reason));
-        if self.namespace.is_empty() || self.namespace.contains(['{', '}']) {
-            return wrong("the namespace must not be empty and must not contain `{` or `}`");
-        }
-        if self.ttl.is_zero()
-            || self.timeout.is_zero()
-            || self.connect_timeout.is_zero()
-            || self.write_timeout.is_zero()
-        {
-            return wrong("ttl and timeouts must be longer than nothing");
-        }
-        if self.writer_lease < std::time::Duration::from_millis(10) || self.forget_after < self.settle {
-            return wrong("writer_lease must be at least 10 ms, and forget_after no shorter than settle");
-        }
-        Ok(())
     }
 }
