@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::host::HostReading;
 use super::lag::{Lag, LsnRing};
 use crate::backend::{NodeReport, Role};
 use crate::position::Position;
@@ -41,6 +42,10 @@ pub struct NodeView {
     pub lag: Lag,
     /// Why it is not healthy.
     pub cause: Option<String>,
+    /// How busy its machine is, as far as anyone can tell.
+    pub host: HostReading,
+    /// Since when it has been healthy, in a row; absent while it is not.
+    pub healthy_since: Option<Instant>,
 }
 
 /// The cluster as it was last seen.
@@ -139,6 +144,8 @@ impl Memory {
             position: None,
             lag: Lag::Unknown,
             cause: None,
+            host: HostReading::default(),
+            healthy_since: None,
         };
         let report = match self.words.get(i) {
             Some(Word::Report(report)) => report,

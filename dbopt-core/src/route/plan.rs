@@ -187,6 +187,8 @@ mod tests {
             position: Some(at(lsn)),
             lag: Lag::Known(Duration::from_millis(lag_ms)),
             cause: None,
+            host: Default::default(),
+            healthy_since: None,
         }
     }
 
