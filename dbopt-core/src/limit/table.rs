@@ -11,18 +11,30 @@ use super::cell::{Cell, Limit};
 /// Callers that may stand in the same place.
 const WAYS: usize = 7;
 
-/// A place: the callers' tags first, so that they are compared in one line of the cache.
+/// A place. Each caller's tag stands beside its cell, and what is in use comes first, so that one line of the processor's cache
+/// is usually all that a check needs.
 #[derive(Default)]
 struct Set {
-    /// 0: free.
-    tags: [u64; WAYS],
-    cells: [Cell; WAYS],
+    ways: [Way; WAYS],
     shared: Cell,
 }
 
+/// One caller's part of a place.
+#[derive(Default)]
+struct Way {
+    /// 0: free.
+    tag: u64,
+    cell: Cell,
+}
+
+/// A set that begins where a line of the processor's cache does.
+#[derive(Default)]
+#[repr(align(64))]
+struct Aligned(Mutex<Set>);
+
 /// The cells of one limit.
 pub(super) struct Table {
-    sets: Box<[OnceLock<Box<Mutex<Set>>>]>,
+    sets: Box<[OnceLock<Box<Aligned>>]>,
     tracked: AtomicUsize,
 }
 
@@ -43,7 +55,7 @@ impl Table {
     #[inline]
     fn place(&self, tag: u64) -> &Mutex<Set> {
         let place = ((tag >> 32) * self.sets.len() as u64) >> 32;
-        self.sets[place as usize].get_or_init(Box::default)
+        &self.sets[place as usize].get_or_init(Box::default).0
     }
 
     /// Uses the cell of `tag`. `limit` tells who is idle, where a place has to be found.
@@ -52,36 +64,35 @@ impl Table {
         let tag = tag.max(1);
         let mut set = self.place(tag).lock();
         let set = &mut *set;
-        let found = set.tags.iter().position(|known| *known == tag);
+        let found = set.ways.iter().position(|way| way.tag == tag);
         let own = match found {
             Some(way) => Some(way),
             None => self.find_place(set, tag, limit, now),
         };
         match own {
-            Some(way) => use_it(Found { cell: &mut set.cells[way], shared: false }),
+            Some(way) => use_it(Found { cell: &mut set.ways[way].cell, shared: false }),
             None => use_it(Found { cell: &mut set.shared, shared: true }),
         }
     }
 
     #[cold]
     fn find_place(&self, set: &mut Set, tag: u64, limit: &Limit, now: u64) -> Option<usize> {
-        let free = set.tags.iter().position(|known| *known == 0);
+        let free = set.ways.iter().position(|way| way.tag == 0);
         let way = match free {
             Some(way) => {
                 self.tracked.fetch_add(1, Ordering::Relaxed);
                 way
             }
-            None => set.cells.iter_mut().position(|cell| {
+            None => set.ways.iter_mut().position(|Way { cell, .. }| {
                 let own = cell.limit.clone();
                 cell.is_idle(own.as_deref().unwrap_or(limit), now)
             })?,
         };
-        set.tags[way] = tag;
-        set.cells[way] = Cell::default();
+        set.ways[way] = Way { tag, cell: Cell::default() };
         // A part of what was taken of the shared one may have been this caller's.
         let shared = set.shared.used(limit, now);
         if shared > 0 {
-            set.cells[way].force(limit, now, shared);
+            set.ways[way].cell.force(limit, now, shared);
         }
         Some(way)
     }
@@ -94,9 +105,9 @@ impl Table {
     /// Looks at every cell, with its tag; at the shared ones with none.
     pub(super) fn each(&self, mut look: impl FnMut(Option<u64>, &mut Cell)) {
         for set in self.sets.iter().filter_map(OnceLock::get) {
-            let mut set = set.lock();
-            let Set { tags, cells, shared } = &mut *set;
-            for (tag, cell) in tags.iter().zip(cells).filter(|(tag, _)| **tag != 0) {
+            let mut set = set.0.lock();
+            let Set { ways, shared } = &mut *set;
+            for Way { tag, cell } in ways.iter_mut().filter(|way| way.tag != 0) {
                 look(Some(*tag), cell);
             }
             look(None, shared);
