@@ -3,42 +3,22 @@
 //! alone with one task, for a profiler or an instruction counter; `-- redis` runs only the part about Redis.
 #![allow(missing_docs, clippy::expect_used)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::convert::Infallible;
 use std::future::Future;
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use cached::macros::concurrent_cached;
 use dbopt_diesel::dev::Cluster;
 use dbopt_diesel::prelude::*;
+use dbopt_tests::measure::{Counting, allocations, number, ratio, spread, turns};
 use diesel::QueryResult;
 use tokio::time::Instant;
 
 type Value = Arc<[u8; 200]>;
 
 const KEYS: usize = 500;
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-#[allow(unsafe_code, reason = "only an allocator can count allocations")]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -146,7 +126,7 @@ const NAMES: [&str; 4] =
 
 /// Nanoseconds per call over all tasks, and allocations per call.
 async fn round(which: usize, text: bool, rows: &Rows, tasks: usize, calls: usize) -> (f64, f64) {
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = allocations();
     let start = Instant::now();
     let running: Vec<_> =
         (0..tasks).map(|task| tokio::spawn(run(which, text, rows.clone(), task, calls / tasks))).collect();
@@ -154,17 +134,8 @@ async fn round(which: usize, text: bool, rows: &Rows, tasks: usize, calls: usize
         task.await.expect("no task panics");
     }
     let took = start.elapsed().as_nanos() as f64;
-    let allocated = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    let allocated = allocations() - before;
     (took / calls as f64, allocated as f64 / calls as f64)
-}
-
-fn spread(mut values: Vec<f64>) -> String {
-    values.sort_by(f64::total_cmp);
-    format!("{:.3} [{:.3}-{:.3}]", values[values.len() / 2], values[0], values[values.len() - 1])
-}
-
-fn number(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 /// Results from Redis: a value and the generations of its three tags, beside the same commands sent bare.
@@ -229,12 +200,11 @@ async fn redis_section(cluster: &Cluster, rows: &Rows, count: usize) {
             ours.push(per_second);
             p99.push(times[times.len() * 99 / 100].as_secs_f64() * 1e3);
         }
-        let ratios = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect();
         println!(
             "\nfrom Redis, {tasks} tasks: dbopt {}/s, GET + MGET bare {}/s, ratio {}, p99 {} ms; {} were loaded",
-            spread(ours),
-            spread(theirs),
-            spread(ratios),
+            spread(ours.clone()),
+            spread(theirs.clone()),
+            ratio(&ours, &theirs),
             spread(p99),
             rows.db.cache().status().loads - loads
         );
@@ -263,24 +233,19 @@ async fn main() {
     for text in [false, true] {
         for tasks in [1, 2, 64] {
             let mut results = vec![Vec::new(); NAMES.len()];
-            let mut allocations = vec![0.0; NAMES.len()];
-            for n in 0..=count {
-                for k in 0..NAMES.len() {
-                    let which = (n + k) % NAMES.len();
-                    let (nanos, allocated) = round(which, text, &rows, tasks, calls).await;
-                    // The first round is for warming up.
-                    if n > 0 {
-                        results[which].push(nanos);
-                        allocations[which] = allocated;
-                    }
+            let mut allocated = vec![0.0; NAMES.len()];
+            for (counts, which) in turns(NAMES.len(), count) {
+                let (nanos, per_call) = round(which, text, &rows, tasks, calls).await;
+                if counts {
+                    results[which].push(nanos);
+                    allocated[which] = per_call;
                 }
             }
             let key = if text { "&str" } else { "u64" };
             println!("\nhits, key {key}, {tasks} tasks, {count} rounds of {calls} calls; dbopt as a share of each");
             for (which, name) in NAMES.iter().enumerate() {
-                let ratios = results[0].iter().zip(&results[which]).map(|(ours, theirs)| ours / theirs).collect();
-                let nanos = spread(results[which].clone());
-                println!("{name:<30}{nanos:<28} ns  {:<24}{:.3} allocations", spread(ratios), allocations[which]);
+                let (nanos, share) = (spread(results[which].clone()), ratio(&results[0], &results[which]));
+                println!("{name:<30}{nanos:<28} ns  {share:<24}{:.3} allocations", allocated[which]);
             }
         }
     }

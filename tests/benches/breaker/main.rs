@@ -9,10 +9,7 @@ mod contenders;
 use std::time::{Duration, Instant};
 
 use contenders::{Contenders, NAMES, SYNC};
-
-fn number(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
-}
+use dbopt_tests::measure::{number, ratio, spread, turns};
 
 /// Nanoseconds per call when so many threads make `calls` each.
 fn on_threads(all: &Contenders, which: usize, threads: usize, calls: usize) -> f64 {
@@ -46,11 +43,6 @@ fn nanos(took: Duration, calls: usize) -> f64 {
     took.as_nanos() as f64 / calls as f64
 }
 
-fn spread(mut values: Vec<f64>) -> String {
-    values.sort_by(f64::total_cmp);
-    format!("{:.3} [{:.3}-{:.3}]", values[values.len() / 2], values[0], values[values.len() - 1])
-}
-
 fn main() {
     let all = Contenders::new();
     let calls = number("BENCH_MILLIS", 40) * 100_000;
@@ -71,20 +63,16 @@ fn main() {
     ];
     for (name, count, measure) in sections {
         let mut results = vec![Vec::new(); count];
-        for n in 0..=rounds {
-            for k in 0..count {
-                let which = (n + k) % count;
-                let nanos = measure(which);
-                // The first round is for warming up.
-                if n > 0 {
-                    results[which].push(nanos);
-                }
+        for (counts, which) in turns(count, rounds) {
+            let nanos = measure(which);
+            if counts {
+                results[which].push(nanos);
             }
         }
         println!("\nclosed, {name}, {rounds} rounds; dbopt as a share of each");
         for which in 0..count {
-            let ratios = results[1].iter().zip(&results[which]).map(|(ours, theirs)| ours / theirs).collect();
-            println!("{:<28}{:<28} ns  {}", NAMES[which], spread(results[which].clone()), spread(ratios));
+            let share = ratio(&results[1], &results[which]);
+            println!("{:<28}{:<28} ns  {share}", NAMES[which], spread(results[which].clone()));
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dbopt_diesel::core::limit::{Limiter, Parts, Verdict, Who};
+use dbopt_diesel::core::limit::{Config, Limiter, Parts, Verdict, Who};
 use dbopt_diesel::dev::Cluster;
+use dbopt_tests::measure::{cpu_time, number, spread};
 use redis::Script;
 use redis::aio::MultiplexedConnection;
 use tokio::time::Instant;
 
-use super::common::{LIMITED, OP, config, cpu, number, spread, user};
+use super::common::{LIMITED, OP, config, user};
 
 /// A sliding counter: the last two windows, weighted. Not strict, and less work than what is.
 const COUNTER: &str = r"
@@ -27,20 +28,28 @@ return 1";
 
 #[derive(Clone, Copy, PartialEq)]
 enum Case {
+    /// Each check another of 10,000 users, and nothing is fetched ahead: each asks Redis.
+    Straight,
     /// Each check another of 10,000 users.
-    Cold,
+    Many,
     /// Always the same user.
     Hot,
     /// All users together.
     All,
 }
 
-const CASES: [(Case, &str); 3] = [(Case::Cold, "cold users"), (Case::Hot, "a hot user"), (Case::All, "all together")];
+const CASES: [(Case, &str); 4] = [
+    (Case::Straight, "cold users, nothing ahead"),
+    (Case::Many, "10,000 users"),
+    (Case::Hot, "a hot user"),
+    (Case::All, "all together"),
+];
 const TASKS: usize = 64;
 
 #[derive(Clone)]
 struct World {
     limiter: Arc<Limiter>,
+    straight: Arc<Limiter>,
     redis: MultiplexedConnection,
     script: Arc<Script>,
 }
@@ -48,7 +57,7 @@ struct World {
 impl World {
     async fn bare(&mut self, case: Case, i: usize) {
         let key = match case {
-            Case::Cold => format!("{{bare}}:user-{:08}", user(i)),
+            Case::Straight | Case::Many => format!("{{bare}}:user-{:08}", user(i)),
             Case::Hot => "{bare}:user".to_owned(),
             Case::All => "{bare}:all".to_owned(),
         };
@@ -61,7 +70,7 @@ impl World {
     async fn ours(&mut self, case: Case, i: usize, name: &mut String) {
         use std::fmt::Write as _;
         let (who, parts) = match case {
-            Case::Cold => {
+            Case::Straight | Case::Many => {
                 name.clear();
                 let _ = write!(name, "user-{:08}", user(i));
                 (Who::User(name), Parts::User)
@@ -69,7 +78,8 @@ impl World {
             Case::Hot => (Who::User("hot"), Parts::User),
             Case::All => (Who::Caller, Parts::Shared),
         };
-        match self.limiter.check(&OP, Some(&LIMITED), who, parts) {
+        let limiter = if case == Case::Straight { &self.straight } else { &self.limiter };
+        match limiter.check(&OP, Some(&LIMITED), who, parts) {
             Verdict::Admitted(_) => {}
             Verdict::Ask(asking) => drop(asking.answer().await.expect("admitted")),
             Verdict::Refused(refused) => panic!("{refused:?}"),
@@ -84,7 +94,7 @@ struct Measured {
 }
 
 async fn round(world: &World, case: Case, ours: bool, begin: usize, time: Duration) -> Measured {
-    let (start, used) = (Instant::now(), cpu());
+    let (start, used) = (Instant::now(), cpu_time());
     let running: Vec<_> = (0..TASKS)
         .map(|task| {
             let mut world = world.clone();
@@ -92,7 +102,7 @@ async fn round(world: &World, case: Case, ours: bool, begin: usize, time: Durati
                 let (mut done, mut times, mut name) = (0usize, Vec::new(), String::new());
                 while start.elapsed() < time {
                     // The clock is read for each call that waits, and now and then for those that do not.
-                    let batch = if ours && case != Case::Cold { 200 } else { 1 };
+                    let batch = if ours && matches!(case, Case::Hot | Case::All) { 200 } else { 1 };
                     let began = Instant::now();
                     for _ in 0..batch {
                         let i = begin + task * 1_000_003 + done;
@@ -118,7 +128,7 @@ async fn round(world: &World, case: Case, ours: bool, begin: usize, time: Durati
         done += count;
         times.append(&mut some);
     }
-    let (took, used) = (start.elapsed().as_secs_f64(), cpu() - used);
+    let (took, used) = (start.elapsed().as_secs_f64(), (cpu_time() - used).as_secs_f64());
     times.sort_by(f64::total_cmp);
     Measured { per_second: done as f64 / took, cpu: used * 1e6 / done as f64, p50: times[times.len() / 2] / 1e3 }
 }
@@ -130,14 +140,20 @@ pub(crate) async fn run() {
     let mut config = config();
     // The checks themselves are measured, not what happens when Redis is late.
     config.timeout = Duration::from_millis(100);
-    let limiter = Limiter::new(&config, Some((&url, "bench"))).expect("the settings are valid");
-    let tasks = limiter.tasks().into_iter().map(|(_, task)| tokio::spawn(task)).collect::<Vec<_>>();
-    while limiter.status().redis != "up" {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let client = redis::Client::open(url).expect("a URL");
+    let straight = Config { lease_share: 0.0, ..config.clone() };
+    let mut tasks = Vec::new();
+    let mut start = async |config: &Config| {
+        let limiter = Limiter::new(config, Some((&url, "bench"))).expect("the settings are valid");
+        tasks.extend(limiter.tasks().into_iter().map(|(_, task)| tokio::spawn(task)));
+        while limiter.status().redis != "up" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        limiter
+    };
+    let (limiter, straight) = (start(&config).await, start(&straight).await);
+    let client = redis::Client::open(url.clone()).expect("a URL");
     let redis = client.get_multiplexed_async_connection().await.expect("Redis is there");
-    let world = World { limiter, redis, script: Arc::new(Script::new(COUNTER)) };
+    let world = World { limiter, straight, redis, script: Arc::new(Script::new(COUNTER)) };
     let rounds = number("BENCH_ROUNDS", 7);
     let time = Duration::from_millis(number("BENCH_MILLIS", 700) as u64);
     for (case, name) in CASES {

@@ -5,10 +5,11 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 
 use dbopt_diesel::core::limit::{Limiter, Parts, Verdict, Who};
+use dbopt_tests::measure::{number, ratio, spread, turns};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::time::Instant;
 
-use super::common::{LIMITED, OP, USERS, config, number, spread, user};
+use super::common::{LIMITED, OP, USERS, config, user};
 
 const CONTENDERS: [&str; 6] = [
     "dbopt, user u64",
@@ -90,23 +91,18 @@ pub(crate) async fn run() {
     let (rounds, count) = (number("BENCH_ROUNDS", 11), number("BENCH_MILLIS", 40) * 20_000);
     for tasks in [1, 2, 64] {
         let mut nanos = vec![Vec::new(); CONTENDERS.len()];
-        for n in 0..=rounds {
-            for k in 0..CONTENDERS.len() {
-                let which = (n + k) % CONTENDERS.len();
-                let took = round(&world, which, tasks, count).await;
-                // The first round is for warming up.
-                if n > 0 {
-                    nanos[which].push(took);
-                }
+        for (counts, which) in turns(CONTENDERS.len(), rounds) {
+            let took = round(&world, which, tasks, count).await;
+            if counts {
+                nanos[which].push(took);
             }
         }
         println!("\nin process, {USERS} users, {tasks} tasks, {rounds} rounds of {count} checks");
         for pair in (0..CONTENDERS.len()).step_by(2) {
-            let ratios = nanos[pair].iter().zip(&nanos[pair + 1]).map(|(ours, theirs)| ours / theirs).collect();
             for which in [pair, pair + 1] {
                 println!("{:<26}{} ns", CONTENDERS[which], spread(nanos[which].clone()));
             }
-            println!("{:<26}{}", "ratio", spread(ratios));
+            println!("{:<26}{}", "ratio", ratio(&nanos[pair], &nanos[pair + 1]));
         }
     }
 }

@@ -7,11 +7,12 @@ use dbopt_diesel::Postgres;
 use dbopt_diesel::core::backend::Endpoint;
 use dbopt_diesel::core::op::{Intent, Lane, Op};
 use dbopt_diesel::core::pool::{Budget, Config, Pool, Share};
+use dbopt_tests::measure::{median, ratio, turns};
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use tokio::time::Instant;
 
-use crate::common::{self, spread};
+use crate::common;
 
 static OP: Op = Op::new("Bench::acquire", Intent::Read);
 const CONNECTIONS: u32 = 10;
@@ -97,20 +98,16 @@ pub(crate) async fn run_all() {
     let all = Arc::new(Contenders { bb8, ours, deadpool });
     let (count, _) = common::rounds();
     for (tasks, each) in [(1, 200_000), (64, 3_000)] {
-        for which in 0..NAMES.len() {
-            run(which, &all, tasks, each / 10).await;
-        }
         let mut results = vec![Vec::new(); NAMES.len()];
-        for n in 0..count {
-            for k in 0..NAMES.len() {
-                let which = (n + k) % NAMES.len();
-                results[which].push(run(which, &all, tasks, each).await);
+        for (counts, which) in turns(NAMES.len(), count) {
+            let nanos = run(which, &all, tasks, each).await;
+            if counts {
+                results[which].push(nanos);
             }
         }
         println!("\n{tasks} tasks, {CONNECTIONS} connections, {count} rounds; ratios to `{}` round by round", NAMES[0]);
         for (name, times) in NAMES.iter().zip(&results) {
-            let ratios = times.iter().zip(&results[0]).map(|(t, base)| t / base).collect();
-            println!("{name:<12}{:>9.0} ns/op  {}", spread(times.clone()).0, spread(ratios).1);
+            println!("{name:<12}{:>9.0} ns/op  {}", median(times.clone()), ratio(times, &results[0]));
         }
     }
 }

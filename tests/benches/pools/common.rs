@@ -1,32 +1,12 @@
-//! What the benchmarks share: alternating rounds, ratios with their spread, CPU time and allocations.
+//! What both halves share: rounds, a server, settings.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dbopt_diesel::Config;
 use dbopt_diesel::dev::Cluster;
+use dbopt_tests::measure::{allocations, cpu_time, number};
 use tokio::time::Instant;
-
-/// Counts allocations of the whole process.
-pub(crate) struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 /// What one round of one contender gave.
 #[derive(Debug, Clone, Default)]
@@ -57,7 +37,7 @@ where
     O: Fn() -> F + Clone + Send + 'static,
     F: Future<Output = ()> + Send,
 {
-    let (cpu, allocations, start) = (cpu_time(), ALLOCATIONS.load(Ordering::Relaxed), Instant::now());
+    let (cpu, allocated, start) = (cpu_time(), allocations(), Instant::now());
     let end = start + length;
     let running: Vec<_> = (0..tasks)
         .map(|_| {
@@ -88,7 +68,7 @@ where
     let done = Round {
         per_second: n / took.as_secs_f64(),
         cpu_us: (cpu_time() - cpu).as_secs_f64() * 1e6 / n,
-        allocations: (ALLOCATIONS.load(Ordering::Relaxed) - allocations) as f64 / n,
+        allocations: (allocations() - allocated) as f64 / n,
         slowest_task: counts.iter().copied().fold(f64::INFINITY, f64::min) / mean,
         latencies,
     };
@@ -100,27 +80,9 @@ fn sorted(mut round: Round) -> Round {
     round
 }
 
-/// CPU time of all threads of this process, from the scheduler's own account.
-fn cpu_time() -> Duration {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("the benchmarks run on Linux");
-    let nanos = tasks.flatten().filter_map(|task| {
-        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(nanos.sum())
-}
-
-/// The median of `values` with their least and greatest, as text.
-pub(crate) fn spread(mut values: Vec<f64>) -> (f64, String) {
-    values.sort_by(f64::total_cmp);
-    let median = values[values.len() / 2];
-    (median, format!("{median:.3} [{:.3}-{:.3}]", values[0], values[values.len() - 1]))
-}
-
 /// How many rounds, and how long each: `BENCH_ROUNDS` and `BENCH_MILLIS` change them.
 pub(crate) fn rounds() -> (usize, Duration) {
-    let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
-    (number("BENCH_ROUNDS", 9) as usize, Duration::from_millis(number("BENCH_MILLIS", 700)))
+    (number("BENCH_ROUNDS", 9), Duration::from_millis(number("BENCH_MILLIS", 700) as u64))
 }
 
 /// One contender alone, to look at with a profiler: `BENCH_ONLY=1,64` is the second of the table with 64 tasks.

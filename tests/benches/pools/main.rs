@@ -1,12 +1,14 @@
 //! The pool and an annotated read beside their peers: `cargo bench`, or `cargo bench -- acquire` and `cargo bench -- reads`.
-#![allow(missing_docs, unsafe_code, clippy::expect_used)]
+#![allow(missing_docs, clippy::expect_used)]
 
 mod acquire;
 mod common;
 mod reads;
 
+use dbopt_tests::measure::Counting;
+
 #[global_allocator]
-static ALLOCATOR: common::Counting = common::Counting;
+static ALLOCATOR: Counting = Counting;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dbopt_diesel::prelude::*;
+use dbopt_tests::measure::{median, ratio, turns};
 use diesel::prelude::*;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use crate::common::{self, Round, round, spread};
+use crate::common::{self, Round, round};
 
 const CONNECTIONS: u32 = 20;
 const KEY: i64 = 4711;
@@ -115,15 +116,11 @@ pub(crate) async fn run_all() {
         return;
     }
     for tasks in [1, 16, 64] {
-        for which in 0..NAMES.len() {
-            run(which, &all, tasks, Duration::from_millis(200)).await;
-        }
         let mut results: Vec<Vec<Round>> = vec![Vec::new(); NAMES.len()];
-        for n in 0..count {
-            // Another one goes first each time, so that no place in the round is anyone's advantage.
-            for k in 0..NAMES.len() {
-                let which = (n + k) % NAMES.len();
-                results[which].push(run(which, &all, tasks, length).await);
+        for (counts, which) in turns(NAMES.len(), count) {
+            let round = run(which, &all, tasks, length).await;
+            if counts {
+                results[which].push(round);
             }
         }
         table(tasks, count, length, &results);
@@ -140,12 +137,12 @@ fn table(tasks: usize, count: usize, length: Duration, results: &[Vec<Round>]) {
         "", "q/s", "ratio [min-max]", "cpu us", "allocs", "p99", "p99.9"
     );
     for (name, rounds) in NAMES.iter().zip(results) {
-        let median = |value: fn(&Round) -> f64| spread(rounds.iter().map(value).collect()).0;
-        let ratios = rounds.iter().zip(&results[0]).map(|(r, base)| r.per_second / base.per_second).collect();
+        let rates = |rounds: &[Round]| rounds.iter().map(|r| r.per_second).collect::<Vec<f64>>();
+        let median = |value: fn(&Round) -> f64| median(rounds.iter().map(value).collect());
         println!(
             "{name:<28}{:>9.0}  {:<24}{:>9.2}{:>8.1}{:>8.2} ms{:>8.2} ms  {:.2}",
             median(|r| r.per_second),
-            spread(ratios).1,
+            ratio(&rates(rounds), &rates(&results[0])),
             median(|r| r.cpu_us),
             median(|r| r.allocations),
             median(|r| r.quantile(0.99).as_secs_f64() * 1e3),
