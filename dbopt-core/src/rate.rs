@@ -20,6 +20,11 @@ pub struct Rate {
     pub window: Duration,
 }
 
+impl Rate {
+    /// What is said where there is no limit to be told of.
+    pub(crate) const LEAST: Rate = Rate { count: NonZeroU32::MIN, window: Duration::from_secs(1) };
+}
+
 /// Who is limited together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]

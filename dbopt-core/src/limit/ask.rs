@@ -9,7 +9,7 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, timeout_at};
 
 use super::budget::{Budget, Resolved};
-use super::cell::{Cell, Full, Limit};
+use super::cell::{Cell, Full};
 use super::check::Quick;
 use super::desk::Outcome;
 use super::limiter::{BELIEVED, Limiter};
@@ -86,7 +86,7 @@ impl Asking {
                 if !store.is_usable() {
                     return self.decide_alone();
                 }
-                match self.prepare(&store) {
+                match self.prepare() {
                     Step::Done(permits) => return Ok(self.admitted(permits, Outcome::Admitted)),
                     Step::Refused(scope, full) => return Err(self.refused(scope, full)),
                     Step::Wait(answered) => {
@@ -139,7 +139,7 @@ impl Asking {
         });
     }
 
-    fn prepare(&self, store: &Store) -> Step {
+    fn prepare(&self) -> Step {
         let now = self.limiter.clock.now();
         let cost = self.resolved.cost;
         let mut questions = Questions {
@@ -163,7 +163,6 @@ impl Asking {
                 }
             }
         }
-        let _ = store;
         if questions.asked.is_empty() {
             questions.answered = true;
             let user = questions.held.iter().find(|(budget, _)| budget.scope == Scope::User);
@@ -174,8 +173,8 @@ impl Asking {
 
     fn see(&self, budget: &Budget, cell: &mut Cell, shared: bool, now: u64) -> See {
         let cost = self.resolved.cost;
-        let limit = cell.limit.clone().filter(|_| !shared).unwrap_or_else(|| budget.limit.clone());
         if shared {
+            let limit = budget.limit.clone();
             // Nothing is kept for those who have no place of their own.
             let key = self.limiter.key(budget, &self.name);
             return See::Ask(Want { key, limit, least: cost, most: cost, owed: 0 }, None);
@@ -183,6 +182,7 @@ impl Asking {
         if cell.take_left(now, cost) {
             return See::Held(cell.until);
         }
+        let limit = budget.limit_of(cell).clone();
         if let Some(full) = cell.is_closed(now, cost) {
             return See::Full(full);
         }
@@ -271,7 +271,8 @@ impl Asking {
                 for budget in self.resolved.budgets(self.parts) {
                     if let Err(full) = self.take_share(budget, now, cost, share) {
                         for budget in taken {
-                            budget.with(self.tag, now, |cell, _| cell.forgive(&limit_of(budget, cell), now, cost));
+                            budget
+                                .with(self.tag, now, |cell, _| cell.forgive(&budget.limit_of(cell).clone(), now, cost));
                         }
                         return Err(self.refused(budget.scope, full));
                     }
@@ -287,7 +288,7 @@ impl Asking {
             if cell.name.is_none() && !shared {
                 cell.name = Some(self.limiter.key(budget, &self.name));
             }
-            cell.take_share(&limit_of(budget, cell), now, cost, share)
+            cell.take_share(&budget.limit_of(cell).clone(), now, cost, share)
         })
     }
 
@@ -302,10 +303,6 @@ impl Asking {
         self.limiter.count(self.op, &self.resolved, scope, Outcome::Refused);
         self.limiter.refused(self.op, &self.resolved, scope, self.tag, full)
     }
-}
-
-fn limit_of(budget: &Budget, cell: &Cell) -> Arc<Limit> {
-    cell.limit.clone().unwrap_or_else(|| budget.limit.clone())
 }
 
 impl fmt::Debug for Asking {

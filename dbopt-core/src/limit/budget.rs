@@ -60,6 +60,11 @@ impl Budget {
         }
     }
 
+    /// What holds for the caller whose cell it is.
+    pub(super) fn limit_of<'a>(&'a self, cell: &'a Cell) -> &'a Arc<Limit> {
+        cell.limit.as_ref().unwrap_or(&self.limit)
+    }
+
     /// Permits for a thread, from the windows of this instance; `cost` of them are taken at once.
     pub(super) fn refill(&self, now: u64, cost: u32, threads: u32) -> Result<Stripe, Full> {
         let batch = |free: u32| (free / (4 * threads)).clamp(cost, MOST_IN_A_STRIPE.max(cost));

@@ -26,8 +26,8 @@ impl Limit {
     }
 
     /// The window whose place is `at`.
-    pub(super) fn rate(&self, at: usize) -> Option<Rate> {
-        self.rates.windows().get(at).copied()
+    pub(super) fn rate(&self, at: usize) -> Rate {
+        self.rates.windows().get(at).copied().unwrap_or(Rate::LEAST)
     }
 
     pub(super) fn is_exact(&self) -> bool {

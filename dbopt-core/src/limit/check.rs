@@ -227,8 +227,7 @@ impl Limiter {
         if self.store.is_some() {
             return Err(cell.is_closed(now, cost));
         }
-        let own = cell.limit.clone();
-        cell.draw(own.as_deref().unwrap_or(&budget.limit), now, cost, 1.0, |_| cost).map(drop).map_err(Some)
+        cell.draw(&budget.limit_of(cell).clone(), now, cost, 1.0, |_| cost).map(drop).map_err(Some)
     }
 
     /// Finds out whether a user has another limit, if that needs no waiting.

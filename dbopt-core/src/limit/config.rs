@@ -88,21 +88,14 @@ pub enum WhenLost {
     Closed,
 }
 
-const fn at_least_one(count: u32) -> NonZeroU32 {
-    match NonZeroU32::new(count) {
-        Some(count) => count,
-        None => NonZeroU32::MIN,
-    }
-}
-
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Default for Config {
     fn default() -> Self {
         Config {
             enabled: true,
-            per_user: Rates::one(at_least_one(100), MINUTE),
-            global: Rates::one(at_least_one(10_000), MINUTE),
+            per_user: Rates::one(const { NonZeroU32::new(100).unwrap() }, MINUTE),
+            global: Rates::one(const { NonZeroU32::new(10_000).unwrap() }, MINUTE),
             database: Rates::default(),
             precision: Precision::Buckets(20),
             redis: Secret::default(),

@@ -10,7 +10,6 @@ use super::remote::{Group, Owner, Unused, Want};
 use super::verdict::Refused;
 use crate::error::LimitCause;
 use crate::op::Op;
-use crate::rate::Rate;
 
 /// When to come back to a limit that cannot be checked.
 const COME_BACK: Duration = Duration::from_secs(1);
@@ -21,7 +20,7 @@ impl Owner for Limiter {
         let mut groups = Vec::new();
         for budget in self.all_budgets().iter() {
             budget.each(|_, cell| {
-                let limit = cell.limit.clone().unwrap_or_else(|| budget.limit.clone());
+                let limit = budget.limit_of(cell).clone();
                 let Some(key) = cell.name.clone() else { return };
                 let owed = cell.owed(&limit, now, everything);
                 if owed > 0 {
@@ -44,7 +43,7 @@ impl Limiter {
             budget.each(|_, cell| {
                 let Some(key) = cell.name.clone() else { return };
                 if let Some((count, stamp)) = cell.unused(now, all) {
-                    let limit = cell.limit.clone().unwrap_or_else(|| budget.limit.clone());
+                    let limit = budget.limit_of(cell).clone();
                     unused.push(Unused { key, limit, stamp, count });
                 }
             });
@@ -62,11 +61,10 @@ impl Limiter {
     }
 
     pub(super) fn refused_lost(&self, op: &'static Op, budget: &Arc<Budget>, cost: u32) -> Refused {
-        let second = Rate { count: std::num::NonZeroU32::MIN, window: Duration::from_secs(1) };
         Refused {
             method: op.name(),
             scope: budget.scope,
-            limit: budget.limit.rate(0).unwrap_or(second),
+            limit: budget.limit.rate(0),
             cost,
             retry_after: COME_BACK,
             cause: LimitCause::StoreLost,

@@ -30,7 +30,7 @@ impl Limiter {
         for budget in resolved.budgets(parts) {
             let refused = refused.filter(|refused| refused.scope == budget.scope);
             let (remaining, reset, windows) = budget.with(tag, now, |cell, _| {
-                let limit = cell.limit.clone().unwrap_or_else(|| budget.limit.clone());
+                let limit = budget.limit_of(cell).clone();
                 let (free, at) =
                     if self.store.is_some() { (cell.left + cell.free, cell.until) } else { cell.view(&limit, now) };
                 (free, at.saturating_sub(now), limit.rates.windows().to_vec())
@@ -51,14 +51,8 @@ impl Limiter {
         let now = self.clock.now();
         let cost = resolved.cost;
         let budget = resolved.budgets(Parts::All).find(|budget| budget.scope == scope);
-        let limit = budget.map(|budget| {
-            let own = budget.with(tag, now, |cell, _| cell.limit.clone());
-            own.unwrap_or_else(|| budget.limit.clone())
-        });
-        let rate = limit
-            .as_ref()
-            .and_then(|limit| limit.rate(full.window))
-            .unwrap_or(Rate { count: std::num::NonZeroU32::MIN, window: Duration::from_secs(1) });
+        let limit = budget.map(|budget| budget.with(tag, now, |cell, _| budget.limit_of(cell).clone()));
+        let rate = limit.as_ref().map_or(Rate::LEAST, |limit| limit.rate(full.window));
         let never = limit.and_then(|limit| limit.rates.least()).is_some_and(|least| least.get() < cost);
         if never && !self.complained.swap(true, Relaxed) {
             tracing::error!(target: "dbopt::limit", method = op.name(), cost, limit = %rate, "a method costs more than its limit: every call of it is refused");
@@ -94,8 +88,7 @@ impl Limiter {
     pub(super) fn force(&self, budget: &Budget, tag: u64, name: impl FnOnce() -> String, cost: u32) {
         let now = self.clock.now();
         budget.with(tag, now, |cell, shared| {
-            let own = cell.limit.clone();
-            let limit = own.as_deref().unwrap_or(&budget.limit);
+            let limit = &budget.limit_of(cell).clone();
             if self.store.is_none() {
                 cell.force(limit, now, cost);
             } else if !cell.take_left(now, cost) {
@@ -134,9 +127,8 @@ impl Limiter {
     pub(super) fn give_back_to(&self, budget: &Budget, tag: u64, at: u64, cost: u32) {
         let now = self.clock.now();
         budget.with(tag, now, |cell, _| {
-            let own = cell.limit.clone();
             if self.store.is_none() {
-                cell.give_back(own.as_deref().unwrap_or(&budget.limit), now, at, cost);
+                cell.give_back(&budget.limit_of(cell).clone(), now, at, cost);
             } else if cell.until == at {
                 // Of the lease that it came from; otherwise it stays counted.
                 cell.left += cost;
