@@ -14,7 +14,7 @@
 //! | [`alert`] | what is wrong, and who is told |
 //! | [`breaker`] | when a node is left alone for a while, and when to try again |
 //! | [`backend`], [`observe`] | what a driver must offer; what happened, counted |
-//! | [`op`], [`key`], [`position`], [`context`], [`rate`], [`error`] | the vocabulary |
+//! | [`op`], [`key`], [`position`], [`context`], [`rate`], [`error`], [`background`] | the vocabulary |
 //!
 //! A room uses only rooms that stand below it in this table.
 //!
@@ -26,6 +26,7 @@
 
 pub mod alert;
 pub mod backend;
+pub mod background;
 pub mod breaker;
 pub mod cache;
 mod canonical;

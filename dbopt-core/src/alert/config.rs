@@ -224,20 +224,9 @@ impl Config {
     }
 
     fn limit_problems(&self) -> Vec<String> {
-        let lasting = [
-            Rule::Latency,
-            Rule::ErrorRate,
-            Rule::Pool,
-            Rule::Lag,
-            Rule::HitRate,
-            Rule::Node,
-            Rule::Replicas,
-            Rule::Primary,
-            Rule::Stray,
-            Rule::Redis,
-            Rule::Journal,
-        ];
-        let zero = lasting.into_iter().filter(|rule| self.timing(*rule).lasting.is_zero()).map(|rule| {
+        // A failover is an event: it does not last.
+        let lasting = Rule::ALL.into_iter().filter(|rule| *rule != Rule::Failover);
+        let zero = lasting.filter(|rule| self.timing(*rule).lasting.is_zero()).map(|rule| {
             let name = rule.name();
             format!(
                 "alerts.{name}.for = \"0s\": the slightest blip would alert; write a time such as \"30s\", or turn the rule off \

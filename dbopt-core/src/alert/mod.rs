@@ -23,6 +23,6 @@ pub use engine::Engine;
 pub use notification::{Kind, Message, Notification};
 pub use readings::{NodeCondition, NodeReading, Readings, Totals, Traffic, Window};
 pub use rule::{Rule, Severity};
-pub use service::{AlertStatus, Alerting, Task};
+pub use service::{AlertStatus, Alerting};
 #[cfg(feature = "alerts")]
 pub use trial::{Trial, send_test};

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +15,8 @@ use super::engine::Engine;
 use super::notification::{Kind, Notification};
 use super::readings::Readings;
 use super::rule::{Rule, Severity};
+use crate::background::Task;
 use crate::observe::AlertCounts;
-
-/// A background task: its name and its work.
-pub type Task = (&'static str, Pin<Box<dyn Future<Output = ()> + Send>>);
 
 /// The alerts of an instance.
 pub struct Alerting {
@@ -71,6 +67,9 @@ impl Alerting {
 
     /// The tasks that bring news out, one for each channel.
     pub fn tasks(&self) -> Vec<Task> {
+        if !self.is_enabled() {
+            return Vec::new();
+        }
         self.posts.iter().map(|post| ("deliver alerts", Box::pin(post.clone().run()) as _)).collect()
     }
 

@@ -63,7 +63,7 @@ fn missing(name: &String) -> String {
 }
 
 fn message(config: &Config) -> Message {
-    let id = format!("{:016x}", random::number());
+    let id = random::id();
     let news = Notification {
         key: format!("{}/test/{id}", config.source),
         rule: None,

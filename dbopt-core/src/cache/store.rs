@@ -16,6 +16,7 @@ use super::l1::{Hit, L1};
 use super::tally::Tally;
 use super::written::{Behind, Gap};
 use super::{Cached, Config, Pattern, l2};
+use crate::background::Task;
 use crate::key::{KeyError, KeyRef};
 use crate::position::Position;
 
@@ -146,10 +147,10 @@ impl Cache {
         }))
     }
 
-    /// The result of a call, if it is in memory and may be served without asking anybody.
+    /// The result of a call, if it is in memory and may be served without asking anybody; to be asked of a cache that is enabled.
     #[inline]
     pub fn near<T: Clone + Send + Sync + 'static>(&self, method: &Cached, key: KeyRef<'_>) -> Option<Hit<T>> {
-        if method.strong && self.l2.is_some() || !method.in_memory() || !self.config.enabled {
+        if method.strong && self.l2.is_some() || !method.in_memory() {
             return None;
         }
         self.l1.get(key)
@@ -163,11 +164,11 @@ impl Cache {
     }
 
     /// The loops to run, once.
-    pub fn tasks(self: &Arc<Self>) -> Vec<l2::Task> {
+    pub fn tasks(self: &Arc<Self>) -> Vec<Task> {
         if !self.config.enabled {
             return Vec::new();
         }
-        let mut tasks: Vec<l2::Task> = self.l2.as_ref().map(l2::Layer::tasks).unwrap_or_default();
+        let mut tasks: Vec<Task> = self.l2.as_ref().map(l2::Layer::tasks).unwrap_or_default();
         let clock = self.l1.clock().clone();
         tasks.push(("cache-clock", Box::pin(async move { clock.run().await })));
         tasks.push(("cache-sweep", Box::pin(sweep(Arc::downgrade(self)))));

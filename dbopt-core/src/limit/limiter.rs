@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -21,12 +20,10 @@ use super::overrides::Overrides;
 use super::remote::{self, Store};
 use super::table::Table;
 use super::window::millis;
+use crate::background::Task;
 use crate::op::Op;
 use crate::rate::{Rates, Scope};
 use crate::redis_link::LANES;
-
-/// A background loop, and its name.
-pub type Task = (&'static str, Pin<Box<dyn Future<Output = ()> + Send>>);
 
 /// How long a thread uses permits of a limit that all share, at most.
 const STRIPE: u64 = 100;

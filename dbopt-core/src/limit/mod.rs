@@ -28,7 +28,7 @@ pub mod window;
 pub use ask::Asking;
 pub use config::{Config, Precision, WhenLost};
 pub use desk::Outcome;
-pub use limiter::{Limiter, Task};
+pub use limiter::Limiter;
 pub use method::Limited;
 pub use status::{LimitStatus, MethodChecks, OneLimit};
 pub use verdict::{Parts, Permits, Refused, Verdict};

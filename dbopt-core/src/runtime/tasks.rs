@@ -47,19 +47,14 @@ pub(super) fn start<B: Backend>(runtime: &Arc<Runtime<B>>, watchers: Vec<Watcher
     for watcher in watchers {
         runtime.tasks.spawn("watch a node", watcher.run());
     }
-    for (name, work) in runtime.cache.tasks() {
-        runtime.tasks.spawn(name, work);
-    }
-    for (name, work) in runtime.limiter.tasks() {
+    for (name, work) in runtime.cache.tasks().into_iter().chain(runtime.limiter.tasks()).chain(runtime.alerting.tasks())
+    {
         runtime.tasks.spawn(name, work);
     }
     if runtime.config.cache.outbox {
         runtime.tasks.spawn("look after the outbox", super::outbox::look_after(Arc::downgrade(runtime)));
     }
     if runtime.alerting.is_enabled() {
-        for (name, work) in runtime.alerting.tasks() {
-            runtime.tasks.spawn(name, work);
-        }
         let watching = super::alerts::watch(Arc::downgrade(runtime), runtime.alerting.clone());
         runtime.tasks.spawn("watch for alerts", watching);
     }

@@ -63,7 +63,7 @@ impl Post {
     /// What is not taken when the future is dropped is lost.
     pub async fn run(self: Arc<Self>) {
         loop {
-            let next = self.queue.lock().next(Instant::now(), || format!("{:016x}", random::number()));
+            let next = self.queue.lock().next(Instant::now(), random::id);
             match next {
                 Next::Send(message) => self.send(&message).await,
                 Next::Wait(time) => sleep(time).await,

@@ -1,7 +1,5 @@
 //! The layer as its owner sees it, and its look-ups.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,14 +18,12 @@ use super::names::{Key, Names};
 use super::ticket::{Generations, Stored};
 use super::writers::{self, Writers};
 use super::{Config, Error, invalidate};
+use crate::background::Task;
 use crate::random;
 use crate::redis_link::{Gather, LANES};
 
 /// Tags whose invalidation failed, before it becomes "everything".
 const JOURNAL_BOUND: usize = 10_000;
-
-/// A background loop with the name it is traced under. It ends after [`Layer::shutdown`].
-pub type Task = (&'static str, Pin<Box<dyn Future<Output = ()> + Send>>);
 
 /// Redis as the second layer. Clones share one connection.
 #[derive(Clone)]

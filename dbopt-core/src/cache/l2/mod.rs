@@ -31,7 +31,7 @@ pub use config::Config;
 pub use counters::Counts;
 pub use events::Event;
 pub use invalidate::Missed;
-pub use layer::{Layer, Task};
+pub use layer::Layer;
 pub use names::Key;
 pub use scan::Usage;
 pub use ticket::{Begun, Fill, Generations, Invalidated, Outcome, Proof, Stored, Ticket};

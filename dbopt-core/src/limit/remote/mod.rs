@@ -64,7 +64,7 @@ impl Store {
             client: redis_link::client(url)?,
             prefix: format!("dbopt:{{{namespace}}}:l:"),
             timeout,
-            instance: format!("{:016x}", crate::random::number()),
+            instance: crate::random::id(),
             instances: AtomicUsize::new(0),
             link: link::Link::default(),
             gate: Gate::default(),
