@@ -11,3 +11,8 @@ pub(crate) fn number() -> u64 {
 pub(crate) fn fraction() -> f64 {
     (number() >> 11) as f64 / (1u64 << 53) as f64
 }
+
+/// A name that nobody else has.
+pub(crate) fn id() -> String {
+    format!("{:016x}", number())
+}

@@ -48,7 +48,7 @@ impl Layer {
         let waiting = inner.journal.lock().position(tags);
         let needed = millis(ttl + MARGIN).to_string();
         let given = millis((2 * ttl).max(LEAST_LIFE) + MARGIN).to_string();
-        let token = if lease { format!("{:016x}", random::number()) } else { String::new() };
+        let token = if lease { random::id() } else { String::new() };
         let lease_ms = millis(inner.config.lease).max(1).to_string();
         let reliable = if inner.link.is_reliable() { "1" } else { "0" };
         let position = super::ticket::position_text(fresh.map(|(_, position)| position));

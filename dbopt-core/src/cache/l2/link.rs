@@ -192,7 +192,7 @@ async fn attach(
     let run_id = field(&info, "run_id").unwrap_or_default();
     let modern = field(&info, "redis_version").and_then(|version| version.split('.').next()?.parse().ok());
     let (names, config) = (&inner.names, &inner.config);
-    let fresh = format!("{:016x}", random::number());
+    let fresh = random::id();
     let past = millis(config.forget_after.saturating_sub(config.settle)).to_string();
     let keys = [&names.epoch, &names.server, &names.writers].map(String::as_str);
     let arguments = [run_id.as_bytes(), fresh.as_bytes(), past.as_bytes()];

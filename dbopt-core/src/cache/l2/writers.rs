@@ -228,7 +228,7 @@ pub(super) async fn forget(inner: &Inner, connection: &mut MultiplexedConnection
     if inner.link.now_ms().saturating_sub(expired) <= after {
         return Ok(());
     }
-    let epoch = format!("{:016x}", random::number());
+    let epoch = random::id();
     let number = read_epoch(epoch.as_bytes()).unwrap_or_default();
     let message = Message::cleared(inner.instance, number);
     let after = after.to_string();

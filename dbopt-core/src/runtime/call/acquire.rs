@@ -82,12 +82,7 @@ impl<B: Backend> Call<'_, B> {
                 Err(Refused::Call(error)) => return Err(error),
             }
             if Instant::now() >= self.deadline {
-                return Err(Error::Deadline {
-                    method,
-                    after: self.started.elapsed(),
-                    doing: Waiting::Connection,
-                    cause: self.refusals.pop(),
-                });
+                return Err(self.out_of_time(Waiting::Connection));
             }
         }
     }
@@ -95,8 +90,12 @@ impl<B: Backend> Call<'_, B> {
     /// What readers of the target see at least: what it is known to show, and what it was chosen or checked for.
     fn shown_by(&self, target: Target) -> Option<Position> {
         let topology = self.runtime.cluster.topology();
-        let wished = Position::later(self.required, self.context.as_ref().and_then(Context::latest_token));
-        Position::later(self.runtime.cluster.visible(&topology, target.node), wished)
+        Position::later(self.runtime.cluster.visible(&topology, target.node), self.wished())
+    }
+
+    /// What the call must see: what its load asks for, and what its caller has written.
+    fn wished(&self) -> Option<Position> {
+        Position::later(self.required, self.context.as_ref().and_then(Context::latest_token))
     }
 
     fn next_target(&mut self) -> Option<Target> {
@@ -120,7 +119,7 @@ impl<B: Backend> Call<'_, B> {
         let routing = &self.runtime.config.routing;
         let wishes = Wishes {
             max_lag: routing.max_lag,
-            token: Position::later(self.required, self.context.as_ref().and_then(Context::latest_token)),
+            token: self.wished(),
             primary_only: self.primary_only || self.context.as_ref().is_some_and(Context::needs_primary),
             worth_waiting: routing.own_write_wait.max(self.runtime.config.cluster.probe_interval * 2),
         };
@@ -166,12 +165,7 @@ impl<B: Backend> Call<'_, B> {
                 }
                 Ok(Err(fault)) => return Err(Refused::Call(self.database_error("BEGIN", target, fault))),
                 Err(_) => {
-                    return Err(Refused::Call(Error::Deadline {
-                        method: self.op.name(),
-                        after: self.started.elapsed(),
-                        doing: Waiting::Connection,
-                        cause: None,
-                    }));
+                    return Err(Refused::Call(self.out_of_time(Waiting::Connection)));
                 }
             }
         }

@@ -44,7 +44,7 @@ impl After {
     }
 
     /// Everything that becomes untrue.
-    pub(super) fn all_tags(&self) -> Vec<String> {
+    pub(super) fn tags(&self) -> Vec<String> {
         let written = self.written.iter().flat_map(|written| written.tags());
         let mut tags: Vec<String> = self.tags.iter().chain(written).cloned().collect();
         tags.sort_unstable();
@@ -54,7 +54,7 @@ impl After {
 
     /// Watches over the commit that is about to be tried.
     pub(super) fn unsettled(&self, cache: &Arc<Cache>) -> Unsettled {
-        let tags = self.all_tags();
+        let tags = self.tags();
         Unsettled { cache: (!tags.is_empty()).then(|| cache.clone()), tags }
     }
 
@@ -96,13 +96,8 @@ pub(super) struct Unsettled {
 }
 
 impl Unsettled {
-    /// The transaction was certainly rolled back.
-    pub(super) fn nothing_happened(&mut self) {
-        self.cache = None;
-    }
-
-    /// It was committed, and is published by somebody else.
-    pub(super) fn settled(mut self) {
+    /// The outcome is known: the transaction was rolled back, or somebody else publishes what it changed.
+    pub(super) fn settled(&mut self) {
         self.cache = None;
     }
 }

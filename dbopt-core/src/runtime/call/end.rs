@@ -148,7 +148,7 @@ impl<B: Backend> Call<'_, B> {
                 Ok(Ok(())) => {}
                 Ok(Err(fault)) if fault.kind == FaultKind::RolledBack => {
                     self.node_answered();
-                    unsettled.nothing_happened();
+                    unsettled.settled();
                     return Err(Error::RolledBack { method: self.op.name() });
                 }
                 Ok(Err(fault)) if fault.kind.suspects_node() => {
@@ -157,7 +157,7 @@ impl<B: Backend> Call<'_, B> {
                     match Box::pin(self.find_out()).await {
                         FoundOut::Committed(position) => found_out = position,
                         FoundOut::Aborted => {
-                            unsettled.nothing_happened();
+                            unsettled.settled();
                             return Err(self.nothing_committed(target));
                         }
                         FoundOut::Nothing => return Err(self.outcome_unknown(target, fault.message)),
@@ -165,7 +165,7 @@ impl<B: Backend> Call<'_, B> {
                 }
                 Ok(Err(fault)) => {
                     self.node_failed(&fault);
-                    unsettled.nothing_happened();
+                    unsettled.settled();
                     return Err(self.database_error("COMMIT", target, fault));
                 }
                 Err(_) => return Err(self.outcome_unknown(target, "COMMIT was not answered in time".into())),
@@ -198,7 +198,7 @@ impl<B: Backend> Call<'_, B> {
         if !self.runtime.config.cache.outbox || self.after.is_empty() || !self.op.in_transaction() {
             return Ok(None);
         }
-        match timeout_at(self.deadline, lease.note_invalidations(&self.after.all_tags())).await {
+        match timeout_at(self.deadline, lease.note_invalidations(&self.after.tags())).await {
             Ok(noted) => noted.map_err(|fault| self.database_error("note what it invalidates", target, fault)),
             Err(_) => Err(self.out_of_time(Waiting::TransactionEnd)),
         }
