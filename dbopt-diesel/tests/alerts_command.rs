@@ -1,7 +1,8 @@
 //! `dbopt alerts` with receivers that take a message, refuse it and are not there.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::process::{Output, Stdio};
+mod command;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -10,19 +11,11 @@ use parking_lot::Mutex;
 use rustls_pki_types::PrivateKeyDer;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::Command;
 use tokio_rustls::TlsAcceptor;
 
 async fn dbopt(variables: &[(&str, &str)], arguments: &[&str]) -> (bool, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dbopt"));
-    let own = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("DBOPT_"));
-    own.for_each(|name| {
-        command.env_remove(name);
-    });
-    command.envs(variables.iter().copied()).stdin(Stdio::null()).current_dir("/");
-    let Output { status, stdout, stderr } = command.arg("alerts").args(arguments).output().await.unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (status.success(), text(stdout), text(stderr))
+    let (code, out, err) = command::dbopt(variables, ["alerts"].iter().chain(arguments).copied()).await;
+    (code == Some(0), out, err)
 }
 
 /// A server whose `/slack` takes, whose `/refuses` refuses, and which has one alert.

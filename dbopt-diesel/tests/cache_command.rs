@@ -1,7 +1,8 @@
 //! `dbopt cache` on a real Redis and a real primary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::process::{Output, Stdio};
+mod command;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,7 +15,6 @@ use dbopt_diesel::prelude::*;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use tokio::net::TcpListener;
-use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 mod schema {
@@ -63,15 +63,8 @@ async fn until(what: &str, condition: impl AsyncFn() -> bool) {
 }
 
 async fn dbopt(variables: &[(&str, String)], arguments: &[&str]) -> (bool, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dbopt"));
-    let own = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("DBOPT_"));
-    own.for_each(|name| {
-        command.env_remove(name);
-    });
-    command.envs(variables.iter().map(|(name, value)| (*name, value))).stdin(Stdio::null()).current_dir("/");
-    let Output { status, stdout, stderr } = command.arg("cache").args(arguments).output().await.unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (status.success(), text(stdout), text(stderr))
+    let (code, out, err) = command::dbopt(variables, ["cache"].iter().chain(arguments).copied()).await;
+    (code == Some(0), out, err)
 }
 
 #[tokio::test(flavor = "multi_thread")]

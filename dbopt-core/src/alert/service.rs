@@ -73,15 +73,16 @@ impl Alerting {
         self.posts.iter().map(|post| ("deliver alerts", Box::pin(post.clone().run()) as _)).collect()
     }
 
-    /// Judges `readings` and tells what is news. Waits for nothing.
-    pub fn observe(&self, readings: &Readings) {
+    /// Judges `readings`, tells the channels what is news, and returns it. Waits for nothing.
+    pub fn observe(&self, readings: &Readings) -> Vec<Notification> {
         let news = self.engine.lock().evaluate(readings, Instant::now());
-        self.tell(news);
+        self.tell(&news);
+        news
     }
 
-    fn tell(&self, news: Vec<Notification>) {
+    fn tell(&self, news: &[Notification]) {
         for news in news {
-            log(&news);
+            log(news);
             for post in &self.posts {
                 post.tell(news.clone());
             }
@@ -91,7 +92,7 @@ impl Alerting {
     /// Ends the alerts about this instance, and waits until everything is told, until `deadline` at most.
     pub async fn shutdown(&self, deadline: Instant) {
         let news = self.engine.lock().leave(Instant::now());
-        self.tell(news);
+        self.tell(&news);
         while self.posts.iter().any(|post| !post.is_empty()) && Instant::now() < deadline {
             sleep(Duration::from_millis(10)).await;
         }

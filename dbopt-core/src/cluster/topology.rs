@@ -27,6 +27,20 @@ pub enum NodeState {
     Unknown,
 }
 
+impl NodeState {
+    /// The name in metrics and the status.
+    pub const fn name(self) -> &'static str {
+        match self {
+            NodeState::Healthy => "healthy",
+            NodeState::Unreachable => "unreachable",
+            NodeState::Disconnected => "disconnected",
+            NodeState::Foreign => "foreign",
+            NodeState::Fenced => "fenced",
+            NodeState::Unknown => "unknown",
+        }
+    }
+}
+
 /// One node as it was last seen.
 #[derive(Debug, Clone)]
 pub struct NodeView {

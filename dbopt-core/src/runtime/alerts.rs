@@ -17,7 +17,7 @@ pub(super) async fn watch<B: Backend>(runtime: Weak<Runtime<B>>, alerting: Arc<A
     loop {
         ticks.tick().await;
         let Some(runtime) = runtime.upgrade() else { return };
-        alerting.observe(&runtime.readings());
+        runtime.events.note_alerts(&alerting.observe(&runtime.readings()));
     }
 }
 

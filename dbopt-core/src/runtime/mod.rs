@@ -5,6 +5,7 @@ mod cached;
 mod caching;
 mod call;
 pub mod config;
+mod events;
 #[cfg(feature = "http")]
 pub mod http;
 mod limiting;
@@ -25,6 +26,7 @@ pub use cached::{CachedCall, CachedMethod, CallKey, Look, Next, Sharing, TextKey
 pub use caching::{Caching, PatternError, Warmed};
 pub use call::{Attempt, Call};
 pub use config::{Config, Secret};
+pub use events::{Event, EventKind};
 pub use status::{Health, NodeStatus, OpenCircuit, Status};
 pub use transaction::{AsyncFnOnceRef, AsyncFnRef};
 
@@ -37,6 +39,7 @@ use crate::limit::Limiter;
 use crate::observe::Calls;
 use crate::op::{Intent, Lane, Op};
 use crate::pool::{Budget, Demand, Pool, share_out};
+use events::Events;
 use outbox::Outbox;
 use resilience::Resilience;
 use tasks::Tasks;
@@ -60,6 +63,7 @@ pub struct Runtime<B: Backend> {
     cache: Arc<Cache>,
     limiter: Arc<Limiter>,
     alerting: Arc<Alerting>,
+    events: Events,
     outbox: Outbox,
     resilience: Resilience,
     turn: AtomicUsize,
@@ -123,6 +127,7 @@ impl<B: Backend> Runtime<B> {
             cache,
             limiter,
             alerting,
+            events: Events::default(),
             outbox: Outbox::default(),
             resilience: Resilience::new(&config.retry),
             config,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::Runtime;
+use super::{Event, Runtime};
 use crate::alert::AlertStatus;
 use crate::backend::{Backend, Role};
 use crate::breaker::{CircuitStatus, State};
@@ -38,6 +38,8 @@ pub struct Status {
     pub limits: LimitStatus,
     /// Every alert that lasts.
     pub alerts: Vec<AlertStatus>,
+    /// What happened lately, newest first.
+    pub events: Vec<Event>,
     /// Every method that was called, on each node and lane where it ran.
     pub methods: Vec<MethodStatus>,
 }
@@ -162,6 +164,7 @@ impl<B: Backend> Runtime<B> {
             cache: self.cache.status(),
             limits: self.limiter.status(),
             alerts: self.alerting.active(),
+            events: self.events.latest(),
             methods: counts.iter().map(|c| method(c, &self.cluster.names()[c.node])).collect(),
         }
     }

@@ -58,6 +58,7 @@ pub(super) fn start<B: Backend>(runtime: &Arc<Runtime<B>>, watchers: Vec<Watcher
         let watching = super::alerts::watch(Arc::downgrade(runtime), runtime.alerting.clone());
         runtime.tasks.spawn("watch for alerts", watching);
     }
+    runtime.tasks.spawn("note events", super::events::watch(Arc::downgrade(runtime)));
     runtime.tasks.spawn("look after the pools", look_after_pools(Arc::downgrade(runtime), tick(runtime)));
     runtime.tasks.spawn("share the budget", share_on_change(Arc::downgrade(runtime), runtime.cluster.changes()));
 }

@@ -3,6 +3,7 @@
 mod alerts;
 mod cache;
 mod dev;
+mod status;
 mod term;
 
 use std::error::Error;
@@ -26,6 +27,8 @@ enum Command {
     Dev(dev::Args),
     /// What applications keep in Redis: look, invalidate, clear, warm
     Cache(cache::Args),
+    /// Nodes, pools, circuits, limits, alerts and the last events of a running application, live
+    Status(status::Args),
     /// Who is told when something is wrong: try it out, and look what is
     Alerts(alerts::Args),
 }
@@ -35,6 +38,7 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Dev(args) => dev::run(args).await,
         Command::Cache(args) => cache::run(args).await,
+        Command::Status(args) => status::run(args).await,
         Command::Alerts(args) => alerts::run(args).await,
     };
     result.unwrap_or_else(|error| {
