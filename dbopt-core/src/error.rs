@@ -247,6 +247,8 @@ pub enum Reason {
     QueueFull,
     /// All connections are taken and the caller must not wait.
     Busy,
+    /// As many calls of the method run as may at once.
+    MethodBusy,
     /// No connection came free in time.
     AcquireTimeout,
     /// No primary is known.
@@ -307,6 +309,7 @@ impl Reason {
             Reason::CircuitOpen => "circuit_open",
             Reason::QueueFull => "queue_full",
             Reason::Busy => "busy",
+            Reason::MethodBusy => "method_busy",
             Reason::AcquireTimeout => "acquire_timeout",
             Reason::NoPrimary => "no_primary",
             Reason::Behind => "behind",

@@ -1,6 +1,7 @@
 //! What a method is: its name, its intent and the wishes its attributes state.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -78,6 +79,7 @@ pub struct Op {
     from_primary: bool,
     idempotent: bool,
     transaction: bool,
+    max_concurrent: Option<NonZeroU32>,
     location: Option<Location>,
     id: OnceLock<usize>,
 }
@@ -95,6 +97,7 @@ impl Op {
             from_primary: false,
             idempotent: false,
             transaction: true,
+            max_concurrent: None,
             location: None,
             id: OnceLock::new(),
         }
@@ -127,6 +130,12 @@ impl Op {
     /// Runs the write's statements one by one, each committed by itself.
     pub const fn without_transaction(mut self) -> Self {
         self.transaction = false;
+        self
+    }
+
+    /// Runs at most so many calls of the method at once in a process; others wait. 0: as many as there are connections.
+    pub const fn max_concurrent(mut self, calls: u32) -> Self {
+        self.max_concurrent = NonZeroU32::new(calls);
         self
     }
 
@@ -169,6 +178,14 @@ impl Op {
     /// Whether the runtime opens a transaction around the body.
     pub const fn in_transaction(&self) -> bool {
         matches!(self.intent, Intent::Write) && self.transaction
+    }
+
+    /// How many calls of it may run at once in a process, if it says so.
+    pub const fn concurrency_limit(&self) -> Option<u32> {
+        match self.max_concurrent {
+            Some(calls) => Some(calls.get()),
+            None => None,
+        }
     }
 
     /// The lane whose connections it uses.

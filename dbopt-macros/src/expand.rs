@@ -187,7 +187,8 @@ fn passed(argument: &Argument<'_>, krate: &TokenStream) -> TokenStream {
 fn operation(method: &Method<'_>, scope: &Scope<'_>) -> TokenStream {
     let site = Span::mixed_site();
     let krate = &scope.krate;
-    let Operation { intent, critical, max_staleness, from_primary, idempotent, without_transaction } = method.operation;
+    let Operation { intent, critical, max_staleness, from_primary, idempotent, without_transaction, max_concurrent } =
+        method.operation;
     let ident = &method.source.sig.ident;
     let name = format!("{}::{}", scope.name, plain(ident));
     let intent = match intent {
@@ -202,11 +203,15 @@ fn operation(method: &Method<'_>, scope: &Scope<'_>) -> TokenStream {
     let primary = from_primary.then(|| quote_spanned!(site=> .from_primary()));
     let idempotent = idempotent.then(|| quote_spanned!(site=> .idempotent()));
     let transaction = without_transaction.then(|| quote_spanned!(site=> .without_transaction()));
+    let concurrent = max_concurrent.map(|calls| {
+        let calls = calls.get();
+        quote_spanned!(site=> .max_concurrent(#calls))
+    });
     // With the span of the name, as `line!` tells the line of the outermost expansion.
     let at = quote_spanned!(ident.span()=> ::core::module_path!(), ::core::file!(), ::core::line!());
     quote_spanned! {site=>
         #krate::__private::Op::new(#name, #krate::__private::Intent::#intent)
-            #critical #staleness #primary #idempotent #transaction
+            #critical #staleness #primary #idempotent #transaction #concurrent
             .at(#at)
     }
 }

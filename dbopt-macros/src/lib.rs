@@ -146,8 +146,9 @@ pub fn repository(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// |---|---|---|
 /// | `max_staleness = "2s"` | what the configuration says | replicas further behind are skipped |
 /// | `from = "primary"` | replicas first | the primary only: for reads that must see every committed write |
+/// | `max_concurrent = 20` | as many as there are connections | so many calls run at once in a process; others wait for their turn as long as for a connection |
 ///
-/// Durations are whole numbers with `ms`, `s`, `m`, `h` or `d`, also summed: `"1m30s"`. The two options exclude each other,
+/// Durations are whole numbers with `ms`, `s`, `m`, `h` or `d`, also summed: `"1m30s"`. `max_staleness` and `from` exclude each other,
 /// as the primary is never behind.
 ///
 /// ```ignore
@@ -166,6 +167,7 @@ pub fn read(_arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// | `idempotent` | runs once | the body may run again after a lost connection, as running it twice does no harm |
 /// | `transaction = false` | `true` | no transaction around the body, for statements that refuse one (`VACUUM`, `CREATE INDEX CONCURRENTLY`) |
 /// | `invalidates = ["flight:{id}", "airline:{ret.airline}"]` | nothing | the tags of cached values that are stale once this is committed |
+/// | `max_concurrent = 20` | as many as there are connections | so many calls run at once in a process; others wait for their turn as long as for a connection |
 /// | `write_through = find(id)` | nothing | a [`macro@cached`] method of the same block that returns what this one returns: its value is kept at once |
 ///
 /// `idempotent` and `transaction = false` go together: each attempt then starts again from what the last one left.

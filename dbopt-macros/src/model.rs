@@ -101,6 +101,7 @@ pub(crate) struct Helpers {
 pub(crate) struct Read {
     pub(crate) max_staleness: Option<Given<Duration>>,
     pub(crate) from_primary: Option<Given<()>>,
+    pub(crate) max_concurrent: Option<Given<NonZeroU32>>,
 }
 
 #[derive(Default)]
@@ -109,6 +110,7 @@ pub(crate) struct Write {
     pub(crate) write_through: Option<Given<Target>>,
     pub(crate) idempotent: Option<Given<()>>,
     pub(crate) transaction: Option<Given<bool>>,
+    pub(crate) max_concurrent: Option<Given<NonZeroU32>>,
 }
 
 /// `find(id)`: a cached method, and with what to call it.
@@ -231,6 +233,7 @@ pub(crate) struct Operation {
     pub(crate) from_primary: bool,
     pub(crate) idempotent: bool,
     pub(crate) without_transaction: bool,
+    pub(crate) max_concurrent: Option<NonZeroU32>,
 }
 
 impl Operation {

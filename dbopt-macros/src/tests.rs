@@ -39,6 +39,7 @@ pictures! {
     read: method(&format!("#[read] {FIND}"));
     read_max_staleness: method(&format!("#[read(max_staleness = \"2s\")] {FIND}"));
     read_from_primary: method(&format!("#[read(from = \"primary\")] {FIND}"));
+    read_max_concurrent: method(&format!("#[read(max_concurrent = 20)] {FIND}"));
     write: method(&format!("#[write] {FIND}"));
     write_idempotent: method(&format!("#[write(idempotent)] {FIND}"));
     write_without_transaction: method(&format!("#[write(transaction = false)] {FIND}"));
@@ -200,8 +201,8 @@ fn the_table_is_complete() {
     let table: Vec<(&str, Vec<&str>)> =
         HELPERS.iter().map(|helper| (helper.name, helper.options.iter().map(|option| option.name).collect())).collect();
     let expected: Vec<(&str, Vec<&str>)> = vec![
-        ("read", vec!["max_staleness", "from"]),
-        ("write", vec!["invalidates", "write_through", "idempotent", "transaction"]),
+        ("read", vec!["max_staleness", "from", "max_concurrent"]),
+        ("write", vec!["invalidates", "write_through", "idempotent", "transaction", "max_concurrent"]),
         ("critical", vec![]),
         (
             "cached",

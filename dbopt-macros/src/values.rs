@@ -37,6 +37,7 @@ pub(crate) fn read(options: Vec<Opt>, errors: &mut Errors) -> Read {
         match option.spec.name {
             "max_staleness" => read.max_staleness = option.duration(errors),
             "from" => read.from_primary = option.choice(&[("primary", ())], errors),
+            "max_concurrent" => read.max_concurrent = calls(&option, errors),
             _ => option.unread(errors),
         }
     }
@@ -51,6 +52,7 @@ pub(crate) fn write(options: Vec<Opt>, errors: &mut Errors) -> Write {
             "write_through" => write.write_through = target(&option, errors),
             "idempotent" => write.idempotent = option.flag(errors),
             "transaction" => write.transaction = option.boolean(errors),
+            "max_concurrent" => write.max_concurrent = calls(&option, errors),
             _ => option.unread(errors),
         }
     }
@@ -117,6 +119,17 @@ pub(crate) fn rate_limited(options: Vec<Opt>, errors: &mut Errors) -> RateLimite
         }
     }
     limited
+}
+
+fn calls(option: &Opt, errors: &mut Errors) -> Option<Given<NonZeroU32>> {
+    let number = match option.literal() {
+        Some(Lit::Int(number)) => number.base10_parse::<NonZeroU32>().ok(),
+        _ => None,
+    };
+    match number {
+        Some(value) => Some(Given { value, tokens: option.tokens.clone() }),
+        None => option.expected("a whole number of calls from 1 on", errors),
+    }
 }
 
 /// A number of calls, or `"db_ms"`.

@@ -33,7 +33,11 @@ const fn option(name: &'static str, example: &'static str) -> OptionSpec {
 pub(crate) const READ: Helper = Helper {
     kind: Kind::Read,
     name: "read",
-    options: &[option("max_staleness", r#"max_staleness = "2s""#), option("from", r#"from = "primary""#)],
+    options: &[
+        option("max_staleness", r#"max_staleness = "2s""#),
+        option("from", r#"from = "primary""#),
+        option("max_concurrent", "max_concurrent = 20"),
+    ],
 };
 
 pub(crate) const WRITE: Helper = Helper {
@@ -44,6 +48,7 @@ pub(crate) const WRITE: Helper = Helper {
         option("write_through", "write_through = find(id)"),
         option("idempotent", "idempotent"),
         option("transaction", "transaction = false"),
+        option("max_concurrent", "max_concurrent = 20"),
     ],
 };
 

@@ -1,6 +1,7 @@
 //! Everything put together: the path of a call, the settings, the background work, the state over HTTP.
 
 mod alerts;
+mod bulkhead;
 mod cached;
 mod caching;
 mod call;
@@ -39,6 +40,7 @@ use crate::limit::Limiter;
 use crate::observe::Calls;
 use crate::op::{Intent, Lane, Op};
 use crate::pool::{Budget, Demand, Pool, share_out};
+use bulkhead::Bulkheads;
 use events::Events;
 use outbox::Outbox;
 use resilience::Resilience;
@@ -63,6 +65,7 @@ pub struct Runtime<B: Backend> {
     cache: Arc<Cache>,
     limiter: Arc<Limiter>,
     alerting: Arc<Alerting>,
+    bulkheads: Bulkheads,
     events: Events,
     outbox: Outbox,
     resilience: Resilience,
@@ -127,6 +130,7 @@ impl<B: Backend> Runtime<B> {
             cache,
             limiter,
             alerting,
+            bulkheads: Bulkheads::default(),
             events: Events::default(),
             outbox: Outbox::default(),
             resilience: Resilience::new(&config.retry),

@@ -20,6 +20,10 @@ pub(super) fn decide(helpers: &Helpers, errors: &mut Errors) -> Operation {
         from_primary: read.is_some_and(|read| read.from_primary.is_some()),
         idempotent: write.is_some_and(|write| write.idempotent.is_some()),
         without_transaction: write.and_then(|write| write.transaction.as_ref()).is_some_and(|given| !given.value),
+        max_concurrent: read
+            .and_then(|read| read.max_concurrent.as_ref())
+            .or(write.and_then(|write| write.max_concurrent.as_ref()))
+            .map(|given| given.value),
     }
 }
 

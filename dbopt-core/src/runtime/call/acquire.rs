@@ -25,10 +25,7 @@ impl<B: Backend> Call<'_, B> {
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub async fn acquire(&mut self) -> Result<Lease<B>, B::Error> {
-        let found = match self.within_limits().await {
-            Ok(()) => self.find_connection().await,
-            Err(error) => Err(error),
-        };
+        let found = self.admitted().await;
         match found {
             Ok(lease) => {
                 self.limits.begin_use();
@@ -43,6 +40,12 @@ impl<B: Backend> Call<'_, B> {
                 Err(error.into())
             }
         }
+    }
+
+    async fn admitted(&mut self) -> Result<Lease<B>, Error> {
+        self.within_limits().await?;
+        self.take_turn().await?;
+        self.find_connection().await
     }
 
     pub(in crate::runtime) async fn find_connection(&mut self) -> Result<Lease<B>, Error> {

@@ -17,6 +17,7 @@ use std::task::Poll;
 use tokio::time::{Instant, sleep_until};
 
 use super::Runtime;
+use super::bulkhead::Turn;
 use super::limiting::Limits;
 use crate::backend::{Backend, TransactionMark};
 use crate::cache::written::Written;
@@ -62,6 +63,8 @@ pub struct Call<'a, B: Backend> {
     outcome: Outcome,
     after: After,
     pub(super) limits: Limits,
+    /// Its place among the calls of its method, where that has a limit.
+    pub(super) turn: Option<Turn>,
 }
 
 /// How one run of a body ended.
@@ -106,6 +109,7 @@ impl<'a, B: Backend> Call<'a, B> {
             outcome: Outcome::Ok,
             after: After::default(),
             limits: Limits::default(),
+            turn: None,
         }
     }
 
