@@ -12,6 +12,11 @@ pub(crate) fn wants_colour(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
+/// How wide the terminal is, if stdout is one.
+pub(crate) fn width() -> Option<u16> {
+    std::io::stdout().is_terminal().then(crossterm::terminal::size)?.ok().map(|(width, _)| width)
+}
+
 /// Shown on stderr while something takes its time; nothing where that is no terminal.
 pub(crate) fn spinner(message: &str) -> ProgressBar {
     let spinner = ProgressBar::new_spinner().with_message(message.to_owned());

@@ -14,6 +14,11 @@ const EVENTS: usize = 8;
 /// How many methods with limits are shown, those that were refused most first.
 const METHODS: usize = 6;
 
+/// So many columns of text show everything there is of a node; below, these are left out: whom it follows, its position, the
+/// critical calls and their pool.
+const WIDE: u16 = 168;
+const LEFT_OUT: [usize; 4] = [3, 4, 10, 13];
+
 /// An earlier look, and how long ago it was: rates are differences.
 pub(super) struct Before<'a> {
     pub(super) view: &'a View,
@@ -61,11 +66,13 @@ fn nodes(view: &View, before: Option<&Before<'_>>) -> String {
     let columns = ["node", "role", "state", "follows", "position", "lag", "weight", "cpu"].map(str::to_owned);
     let counts = ["reads", "writes", "critical"].map(|lane| format!("{lane}{unit}"));
     let rest = ["read pool", "write pool", "critical pool", "p99"].map(str::to_owned);
-    table.set_header(
-        columns.into_iter().chain(counts).chain(rest).map(|name| Cell::new(name).add_attribute(Attribute::Bold)),
-    );
+    let names = columns.into_iter().chain(counts).chain(rest);
+    let narrow = term::width().is_some_and(|width| width < WIDE);
+    let shown = |(i, cell): (usize, Cell)| (!narrow || !LEFT_OUT.contains(&i)).then_some(cell);
+    let header = names.map(|name| Cell::new(name).add_attribute(Attribute::Bold));
+    table.set_header(header.enumerate().filter_map(shown));
     for node in &view.nodes {
-        table.add_row(row(node, view, before));
+        table.add_row(row(node, view, before).into_iter().enumerate().filter_map(shown));
     }
     let causes = view.nodes.iter().filter_map(|node| {
         let cause = node.cause.as_ref()?;
