@@ -37,6 +37,17 @@ pub fn brisk(mut config: Config) -> Config {
     config
 }
 
+/// Sessions that fill a server up.
+pub async fn fill(cluster: &Cluster) -> Vec<tokio_postgres::Client> {
+    let mut sessions = Vec::new();
+    while let Ok((client, connection)) = tokio_postgres::connect(&cluster.primary().url(), tokio_postgres::NoTls).await
+    {
+        tokio::spawn(connection);
+        sessions.push(client);
+    }
+    sessions
+}
+
 /// Ends the sessions of a lane: `"dbopt write"` for instance.
 pub async fn end_sessions(cluster: &Cluster, application: &str) {
     let sql = format!(

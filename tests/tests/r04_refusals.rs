@@ -6,6 +6,7 @@ use std::time::Duration;
 use dbopt_diesel::dev::Cluster;
 use dbopt_diesel::{Db, Error, ErrorKind, independent};
 use dbopt_tests::log::Log;
+use dbopt_tests::outage::fill;
 use dbopt_tests::{Things, cluster, config, connect, named, prepared, until};
 use diesel::QueryResult;
 use tokio::task::{JoinHandle, JoinSet};
@@ -41,17 +42,6 @@ async fn an_unknown_database_and_a_port_without_server_are_told_with_what_to_do(
     says(&refusal(url).await, &["\"nowhere\" does not exist", "check the database name in the URL"]);
     cluster.primary().kill().await.unwrap();
     says(&refusal(cluster.primary().url()).await, &["only", "refused"]);
-}
-
-/// Sessions that fill a server up.
-async fn fill(cluster: &Cluster) -> Vec<tokio_postgres::Client> {
-    let mut sessions = Vec::new();
-    while let Ok((client, connection)) = tokio_postgres::connect(&cluster.primary().url(), tokio_postgres::NoTls).await
-    {
-        tokio::spawn(connection);
-        sessions.push(client);
-    }
-    sessions
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use dbopt_diesel::core::breaker::State;
 use dbopt_diesel::dev::Cluster;
 use dbopt_diesel::prelude::*;
 use dbopt_tests::log::Log;
-use dbopt_tests::outage::{app_config, brisk, end_sessions, make_app, metrics, open_circuit};
+use dbopt_tests::outage::{app_config, brisk, end_sessions, fill, make_app, metrics, open_circuit};
 use dbopt_tests::{Things, cluster, config, connect, prepared, until};
 use diesel::QueryResult;
 use diesel_async::SimpleAsyncConnection;
@@ -197,17 +197,6 @@ async fn r11_2_what_the_application_does_wrong_never_opens_a_circuit() {
     assert!(status.open_circuits.is_empty(), "{:?}", status.open_circuits);
     let metrics = metrics(&db).await;
     assert_eq!(metrics.sum("dbopt_circuit_transitions_total", &[]), 0.0);
-}
-
-/// Sessions that fill a server up.
-async fn fill(cluster: &Cluster) -> Vec<tokio_postgres::Client> {
-    let mut sessions = Vec::new();
-    while let Ok((client, connection)) = tokio_postgres::connect(&cluster.primary().url(), tokio_postgres::NoTls).await
-    {
-        tokio::spawn(connection);
-        sessions.push(client);
-    }
-    sessions
 }
 
 /// With and without the user's own rule.

@@ -164,6 +164,14 @@ async fn near(shelf: &Shelf, id: i64) -> i64 {
     shelf.near(id).await.unwrap().unwrap().value
 }
 
+/// Does something in a task of its own.
+fn apart<F>(shelf: &Shelf, work: impl FnOnce(Shelf) -> F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    tokio::spawn(work(shelf.clone()))
+}
+
 /// Once `writing` has made memory forget, and before Redis has answered it, another caller finds the old value there.
 async fn overtake<T>(shelf: &Shelf, writing: &JoinHandle<T>) -> JoinHandle<()> {
     until("memory has forgotten", Duration::from_secs(5), async || near(shelf, 1).await == 11).await;
@@ -189,10 +197,7 @@ async fn what_redis_served_while_it_refused_an_invalidation_is_not_kept() {
     let cluster = cluster_with_redis(0).await;
     let (shelf, _proxy) = distant_shelf(&cluster).await;
     refuse_writes(&cluster).await;
-    let writing = tokio::spawn({
-        let shelf = shelf.clone();
-        async move { shelf.set(1, 11).await.unwrap() }
-    });
+    let writing = apart(&shelf, |shelf| async move { shelf.set(1, 11).await.unwrap() });
     let reading = overtake(&shelf, &writing).await;
     writing.await.unwrap();
     assert_eq!(value(&shelf, 1).await, 11);
@@ -205,10 +210,7 @@ async fn nor_where_the_writer_went_away() {
     let cluster = cluster_with_redis(0).await;
     let (shelf, _proxy) = distant_shelf(&cluster).await;
     refuse_writes(&cluster).await;
-    let writing = tokio::spawn({
-        let shelf = shelf.clone();
-        async move { shelf.set(1, 11).await.unwrap() }
-    });
+    let writing = apart(&shelf, |shelf| async move { shelf.set(1, 11).await.unwrap() });
     let reading = overtake(&shelf, &writing).await;
     writing.abort();
     assert!(writing.await.unwrap_err().is_cancelled());
@@ -223,10 +225,8 @@ async fn nor_what_it_served_while_it_looked_for_what_a_pattern_matches() {
     // It asks several times.
     proxy.delay(Duration::from_millis(50));
     shelf.set_silently(1, 11).await.unwrap();
-    let invalidating = tokio::spawn({
-        let shelf = shelf.clone();
-        async move { shelf.db.cache().invalidate_pattern("item:*").await.unwrap() }
-    });
+    let invalidating =
+        apart(&shelf, |shelf| async move { shelf.db.cache().invalidate_pattern("item:*").await.unwrap() });
     let reading = overtake(&shelf, &invalidating).await;
     invalidating.await.unwrap();
     reading.await.unwrap();
@@ -239,10 +239,7 @@ async fn nor_what_it_served_while_it_refused_to_be_cleared() {
     let (shelf, _proxy) = distant_shelf(&cluster).await;
     refuse_writes(&cluster).await;
     shelf.set_silently(1, 11).await.unwrap();
-    let clearing = tokio::spawn({
-        let shelf = shelf.clone();
-        async move { shelf.db.cache().clear().await.unwrap_err() }
-    });
+    let clearing = apart(&shelf, |shelf| async move { shelf.db.cache().clear().await.unwrap_err() });
     let reading = overtake(&shelf, &clearing).await;
     clearing.await.unwrap();
     reading.await.unwrap();
