@@ -8,7 +8,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::{Backend, ConnectError, Connection, Endpoint, Fault, FaultKind, Health, NodeReport, Purpose, Role};
+use super::{
+    Backend, ConnectError, Connection, Endpoint, Fault, FaultKind, Health, NodeReport, Purpose, Role, ServerMark,
+};
 use crate::error::Reason;
 use crate::op::Lane;
 use crate::position::{Lsn, Position};
@@ -55,6 +57,7 @@ impl FakeCluster {
     pub fn node(&self, name: &str) -> Arc<FakeNode> {
         let mut nodes = self.nodes.lock();
         let role = if nodes.is_empty() { Role::Primary } else { Role::Replica };
+        let server = ServerMark { started: nodes.len() as i64, port: 5432 };
         nodes
             .entry(name.to_owned())
             .or_insert_with(|| {
@@ -66,6 +69,10 @@ impl FakeCluster {
                         lsn: Lsn(100),
                         streaming: (role == Role::Replica).then_some(true),
                         read_only: false,
+                        paused: false,
+                        upstream: None,
+                        forked_at: None,
+                        server,
                     }),
                     refuses: Mutex::default(),
                     connect_delay: Mutex::new(Duration::ZERO),

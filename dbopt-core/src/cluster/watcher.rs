@@ -1,0 +1,105 @@
+//! Asks one node what it is, again and again.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::monitor::{Cluster, LONGEST};
+use super::topology::{Heard, Word};
+use super::trust::Answers;
+use crate::backend::{Backend, Connection, Endpoint, NodeReport, Purpose};
+use crate::error::Reason;
+use crate::random;
+
+/// Asks one node again and again.
+pub struct Watcher<B: Backend> {
+    backend: Arc<B>,
+    endpoint: Endpoint,
+    node: usize,
+    cluster: Arc<Cluster>,
+    connection: Option<B::Connection>,
+    answers: Answers,
+    /// When the last probe began.
+    asked: Instant,
+}
+
+impl<B: Backend> Watcher<B> {
+    /// Watches the node at place `node` of `cluster`.
+    pub fn new(backend: Arc<B>, endpoint: Endpoint, node: usize, cluster: Arc<Cluster>) -> Self {
+        Watcher {
+            backend,
+            endpoint,
+            node,
+            cluster,
+            connection: None,
+            answers: Answers::default(),
+            asked: Instant::now(),
+        }
+    }
+
+    /// Asks for ever; ends when the future is dropped.
+    pub async fn run(mut self) {
+        loop {
+            let interval = self.cluster.config().probe_interval;
+            let cluster = self.cluster.clone();
+            // All instances would otherwise ask at the same moment, once they were started at the same moment.
+            let pause = interval.mul_f64(2.0 - LONGEST + 2.0 * (LONGEST - 1.0) * random::fraction());
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = cluster.rechecks(self.node) => sleep_until(self.asked + interval / 20).await,
+            }
+            self.ask().await;
+            self.resolve().await;
+        }
+    }
+
+    /// Asks once and publishes what was learned.
+    pub async fn ask(&mut self) {
+        let knobs = self.cluster.config();
+        let (limit, misses, of) = (knobs.probe_timeout, knobs.probe_misses, knobs.probe_window);
+        self.asked = Instant::now();
+        let answer = timeout(limit, self.report()).await;
+        let (sure, cause) = match answer {
+            Ok(Ok(report)) => {
+                self.answers.note(true, misses, of);
+                let heard = Heard { report, asked: self.asked, at: Instant::now() };
+                return self.cluster.hear(self.node, Word::Report(heard));
+            }
+            Ok(Err((reason, cause))) => (!matches!(reason, Reason::ConnectTimeout | Reason::ServerFull), Some(cause)),
+            Err(_) => (false, None),
+        };
+        self.connection = None;
+        let silent = self.answers.note(false, misses, of);
+        if !sure && !silent {
+            // Asked again at once: whether it is frozen or was only slow should be known soon.
+            return self.cluster.recheck(self.node);
+        }
+        let late = || format!("no answer within {limit:?}, {} times of the last {of}", self.answers.missed());
+        self.cluster.hear(self.node, Word::Silent(cause.unwrap_or_else(late)));
+    }
+
+    /// Finds the addresses of names that a replica's upstream may be known by.
+    async fn resolve(&self) {
+        for host in self.cluster.unresolved(self.node) {
+            let looked_up = timeout(self.cluster.config().probe_timeout, tokio::net::lookup_host((&*host, 0))).await;
+            let addresses: Vec<IpAddr> =
+                looked_up.map_or_else(|_| Vec::new(), |found| found.map_or_else(|_| Vec::new(), |all| all.map(|a| a.ip()).collect()));
+            self.cluster.resolves(host, addresses);
+        }
+    }
+
+    async fn report(&mut self) -> Result<NodeReport, (Reason, String)> {
+        if let Some(connection) = &mut self.connection {
+            if let Ok(report) = connection.report().await {
+                return Ok(report);
+            }
+            self.connection = None;
+        }
+        let mut fresh =
+            self.backend.connect(&self.endpoint, Purpose::Probe).await.map_err(|e| (e.reason, e.message))?;
+        let report = fresh.report().await.map_err(|f| (Reason::Other, f.message))?;
+        self.connection = Some(fresh);
+        Ok(report)
+    }
+}
