@@ -101,8 +101,11 @@ pub fn node(db: &Db, name: &str) -> dbopt_diesel::core::runtime::NodeStatus {
 
 /// Waits until a node is in this state.
 pub async fn becomes(db: &Db, name: &str, state: &str, patience: Duration) {
-    let what = format!("{name} is {state}, not {:?}", node(db, name));
-    until(&what, patience, async || node(db, name).state.name() == state).await;
+    let give_up = Instant::now() + patience;
+    while node(db, name).state.name() != state {
+        assert!(Instant::now() < give_up, "not {state} within {patience:?}: {:?}", node(db, name));
+        sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// How many connections of the pools each node's server knows, by `application_name`.

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn quick(mut config: Config) -> Config {
     config.cluster.probe_interval = Duration::from_millis(100);
-    config.cluster.host.interval = Duration::from_millis(300);
+    (config.cluster.host.interval, config.cluster.host.timeout) = (Duration::from_millis(500), Duration::from_secs(1));
     config
 }
 
@@ -39,7 +39,8 @@ async fn a_node_of_another_cluster_gets_nothing() {
 async fn two_urls_of_one_server_are_told_and_used_once() {
     let cluster = cluster(1).await;
     let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], cluster.replica(1).port()))).await.unwrap();
-    let again = cluster.replica(1).url().replace(&cluster.replica(1).port().to_string(), &proxy.addr().port().to_string());
+    let again =
+        cluster.replica(1).url().replace(&cluster.replica(1).port().to_string(), &proxy.addr().port().to_string());
     let mut nodes: Vec<_> = cluster.nodes().iter().map(|node| (node.name().to_owned(), node.url())).collect();
     nodes.push(("again".into(), again));
     let things = Things { db: connect(quick(named(nodes))).await };
@@ -130,7 +131,9 @@ async fn exporter(text: &'static str, cpu: Arc<AtomicU64>) -> String {
         let busy = cpu.fetch_add(50, Ordering::Relaxed);
         let idle = busy * 3;
         async move {
-            format!("node_cpu_seconds_total{{mode=\"user\"}} {busy}\nnode_cpu_seconds_total{{mode=\"idle\"}} {idle}\n{text}")
+            format!(
+                "node_cpu_seconds_total{{mode=\"user\"}} {busy}\nnode_cpu_seconds_total{{mode=\"idle\"}} {idle}\n{text}"
+            )
         }
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -113,7 +113,10 @@ async fn r06_3_lag_is_right_whatever_the_cause() {
     let things = Things { db: connect(config).await };
     let writer = Writer::start(&things);
     let catches_up = async |name: &str| {
-        until("it catches up", PATIENCE, async || lag(&things.db, name) == 0.0 && node(&things.db, name).state.serves()).await;
+        until("it catches up", PATIENCE, async || {
+            lag(&things.db, name) == 0.0 && node(&things.db, name).state.serves()
+        })
+        .await;
     };
 
     cluster.replica(1).pause_replay().await.unwrap();

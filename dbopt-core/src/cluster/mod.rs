@@ -11,9 +11,7 @@ mod watcher;
 
 pub use config::Config;
 pub(crate) use host::Sources;
-pub use host::{
-    Asked, Cpu, HostConfig, HostReading, HostSample, HostSource, HostSourceKind, HostWatcher, Told,
-};
+pub use host::{Asked, Cpu, HostConfig, HostReading, HostSample, HostSource, HostSourceKind, HostWatcher, Told};
 pub use lag::{Lag, LsnRing};
 pub use monitor::{Cluster, Watched};
 pub use state::{Details, Feeder, NodeState, NodeView, Receiver, Topology};

@@ -62,11 +62,7 @@ impl Cluster {
         let rules = Rules {
             max_lag,
             fresh: config.probe_interval.mul_f64(2.0 * LONGEST) + config.probe_timeout,
-            patience: Patience {
-                first: config.hold_down,
-                longest: config.hold_down_max,
-                memory: config.flap_memory,
-            },
+            patience: Patience { first: config.hold_down, longest: config.hold_down_max, memory: config.flap_memory },
             limits: config.host.limits(),
             reading_holds: config.host.reading_holds(),
         };

@@ -155,11 +155,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const PATIENCE: Patience = Patience {
-        first: Duration::from_secs(2),
-        longest: Duration::from_secs(60),
-        memory: Duration::from_secs(600),
-    };
+    const PATIENCE: Patience =
+        Patience { first: Duration::from_secs(2), longest: Duration::from_secs(60), memory: Duration::from_secs(600) };
 
     fn seconds(n: u64) -> Duration {
         Duration::from_secs(n)

@@ -83,8 +83,10 @@ impl<B: Backend> Watcher<B> {
     async fn resolve(&self) {
         for host in self.cluster.unresolved(self.node) {
             let looked_up = timeout(self.cluster.config().probe_timeout, tokio::net::lookup_host((&*host, 0))).await;
-            let addresses: Vec<IpAddr> =
-                looked_up.map_or_else(|_| Vec::new(), |found| found.map_or_else(|_| Vec::new(), |all| all.map(|a| a.ip()).collect()));
+            let addresses: Vec<IpAddr> = looked_up.map_or_else(
+                |_| Vec::new(),
+                |found| found.map_or_else(|_| Vec::new(), |all| all.map(|a| a.ip()).collect()),
+            );
             self.cluster.resolves(host, addresses);
         }
     }

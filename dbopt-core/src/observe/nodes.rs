@@ -39,7 +39,8 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, gauges: &Gauges) -> fm
     let primary = nodes.iter().map(|n| (label(n), flag(n.primary)));
     gauge(encoder, "dbopt_node_primary", "Whether the node is the primary", None, primary)?;
     let of = |n: &NodeGauges, state: &'static str| [("node", n.node.clone()), ("state", state.to_owned())];
-    let states = nodes.iter().flat_map(|n| gauges.states.iter().map(move |state| (of(n, state), flag(n.state == *state))));
+    let states =
+        nodes.iter().flat_map(|n| gauges.states.iter().map(move |state| (of(n, state), flag(n.state == *state))));
     gauge(encoder, "dbopt_node_state", "1 for the state that the node is in", None, states)?;
     let mut losses = encoder.encode_descriptor(
         "dbopt_node_losses",

@@ -3,8 +3,7 @@
 use super::source::{Cpu, HostSample};
 
 /// File systems that hold nobody's data.
-const NOT_DISKS: [&str; 8] =
-    ["tmpfs", "devtmpfs", "ramfs", "overlay", "squashfs", "rootfs", "fuse.lxcfs", "nsfs"];
+const NOT_DISKS: [&str; 8] = ["tmpfs", "devtmpfs", "ramfs", "overlay", "squashfs", "rootfs", "fuse.lxcfs", "nsfs"];
 
 /// Reads an exporter's text. `mount` is a folder on the file system to judge; empty: the fullest.
 pub(super) fn sample(text: &str, mount: &str) -> Result<HostSample, String> {
@@ -42,7 +41,8 @@ pub(super) fn sample(text: &str, mount: &str) -> Result<HostSample, String> {
             _ => {}
         }
     }
-    let used = |free: Option<f64>, of: Option<f64>| of.filter(|of| *of > 0.0).zip(free).map(|(of, free)| 1.0 - free / of);
+    let used =
+        |free: Option<f64>, of: Option<f64>| of.filter(|of| *of > 0.0).zip(free).map(|(of, free)| 1.0 - free / of);
     let sample = HostSample {
         cpu: (total > 0.0).then_some(Cpu::Spent { busy, total }),
         memory: used(available, memory),
@@ -67,7 +67,8 @@ fn judged<'a, 'b>(disks: &'b [Disk<'a>], mount: &str) -> Option<&'b Disk<'a>> {
         let place = disk.place.trim_end_matches('/');
         mount.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    let fullness = |disk: &Disk<'_>| 1.0 - disk.free.unwrap_or(1.0) / disk.size.filter(|size| *size > 0.0).unwrap_or(1.0);
+    let fullness =
+        |disk: &Disk<'_>| 1.0 - disk.free.unwrap_or(1.0) / disk.size.filter(|size| *size > 0.0).unwrap_or(1.0);
     match mount {
         "" => disks.iter().max_by(|a, b| fullness(a).total_cmp(&fullness(b))),
         _ => disks.iter().filter(holds).max_by_key(|disk| disk.place.len()),

@@ -48,7 +48,8 @@ mod tests {
         let stat = "cpu  100 10 50 800 40 0 0 0 20 0\ncpu0 1 2 3 4\nintr 5";
         let meminfo = "MemTotal:       1000 kB\nMemFree:  100 kB\nMemAvailable:    250 kB\n";
         let row = serde_json::json!({ "stat": stat, "meminfo": meminfo }).to_string();
-        let wanted = HostSample { cpu: Some(Cpu::Spent { busy: 160.0, total: 1000.0 }), memory: Some(0.75), disk: None };
+        let wanted =
+            HostSample { cpu: Some(Cpu::Spent { busy: 160.0, total: 1000.0 }), memory: Some(0.75), disk: None };
         assert_eq!(sample(&row), Ok(wanted));
     }
 

@@ -25,7 +25,13 @@ pub struct HostWatcher<B: Backend> {
 }
 
 impl<B: Backend> HostWatcher<B> {
-    pub(crate) fn new(backend: Arc<B>, endpoint: Endpoint, node: usize, cluster: Arc<Cluster>, source: Sources) -> Self {
+    pub(crate) fn new(
+        backend: Arc<B>,
+        endpoint: Endpoint,
+        node: usize,
+        cluster: Arc<Cluster>,
+        source: Sources,
+    ) -> Self {
         HostWatcher { backend, endpoint, node, cluster, source, connection: None }
     }
 
@@ -98,6 +104,9 @@ async fn fetch(_: &str) -> Result<String, String> {
 
 impl<B: Backend> std::fmt::Debug for HostWatcher<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HostWatcher").field("node", &self.endpoint.name).field("source", &self.source).finish_non_exhaustive()
+        f.debug_struct("HostWatcher")
+            .field("node", &self.endpoint.name)
+            .field("source", &self.source)
+            .finish_non_exhaustive()
     }
 }

@@ -132,7 +132,9 @@ impl Memory {
                 return diverged(format!("it went on to {lsn} on timeline {own}, which the primary left at {fork}"));
             }
             let note = match heard.report.streaming {
-                None => "; the role may not see which one it receives: GRANT pg_monitor, or wait for its next checkpoint",
+                None => {
+                    "; the role may not see which one it receives: GRANT pg_monitor, or wait for its next checkpoint"
+                }
                 Some(_) => "",
             };
             let from = self.feeder_in_words(i);

@@ -7,7 +7,11 @@ const SECOND: Duration = Duration::from_secs(1);
 const RULES: Rules = Rules {
     max_lag: Duration::from_secs(5),
     fresh: Duration::from_secs(3),
-    patience: Patience { first: Duration::from_secs(2), longest: Duration::from_secs(60), memory: Duration::from_secs(600) },
+    patience: Patience {
+        first: Duration::from_secs(2),
+        longest: Duration::from_secs(60),
+        memory: Duration::from_secs(600),
+    },
     limits: Limits { cpu: 0.95, memory: 0.95, disk: 0.9 },
     reading_holds: Duration::from_secs(30),
 };
@@ -122,8 +126,7 @@ async fn of_two_equals_that_never_led_the_one_that_is_followed_leads_or_none() {
     let seen = look(&mut undecided, vec![primary(2, 9), primary(2, 9), replica(2, 9)]);
     assert_eq!((seen.primary, seen.nodes[0].state), (None, NodeState::Fenced));
     assert!(cause(&seen, 1).contains("one of several primaries on timeline 2"));
-    let follower =
-        NodeReport { upstream: Some(Upstream { host: "10.0.0.1".into(), port: 5432 }), ..replica(2, 9) };
+    let follower = NodeReport { upstream: Some(Upstream { host: "10.0.0.1".into(), port: 5432 }), ..replica(2, 9) };
     let seen = look(&mut memory(3), vec![primary(2, 9), primary(2, 9), follower]);
     assert_eq!(seen.primary, Some(1));
     assert_eq!(seen.nodes[2].details.feeder.as_ref().and_then(|feeder| feeder.node), Some(1));
@@ -229,7 +232,9 @@ async fn a_receiver_that_may_not_be_seen_is_no_fault_and_is_said() {
 /// A primary that writes 100 bytes a second, and a replica that replays `replayed(second)`.
 fn run(seconds: u64, written: impl Fn(u64) -> u64, replayed: impl Fn(u64) -> u64) -> Vec<(NodeState, Option<f64>)> {
     let (mut memory, start) = (memory(2), Instant::now());
-    let at = |s: u64| hear(&mut memory, start + SECOND * s as u32, vec![Ok(primary(1, written(s))), Ok(replica(1, replayed(s)))]);
+    let at = |s: u64| {
+        hear(&mut memory, start + SECOND * s as u32, vec![Ok(primary(1, written(s))), Ok(replica(1, replayed(s)))])
+    };
     (0..=seconds).map(at).map(|t| (t.nodes[1].state, t.nodes[1].lag.seconds())).collect()
 }
 
@@ -281,9 +286,15 @@ async fn without_the_primary_lag_is_unknown_and_not_zero() {
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_was_lost_is_trusted_again_once_it_has_caught_up() {
     let (mut memory, now) = (memory(2), Instant::now());
-    let at = |memory: &mut Memory, s: u32, word| hear(memory, now + SECOND * s, vec![Ok(primary(1, 100 + u64::from(s))), word]);
+    let at = |memory: &mut Memory, s: u32, word| {
+        hear(memory, now + SECOND * s, vec![Ok(primary(1, 100 + u64::from(s))), word])
+    };
     let born = at(&mut memory, 0, Ok(replica(1, 100)));
-    assert_eq!((born.nodes[1].state, born.nodes[1].healthy_since), (NodeState::Healthy, Some(now)), "no hold at the start");
+    assert_eq!(
+        (born.nodes[1].state, born.nodes[1].healthy_since),
+        (NodeState::Healthy, Some(now)),
+        "no hold at the start"
+    );
     at(&mut memory, 1, silent("dead"));
     let back = at(&mut memory, 3, Ok(replica(1, 50)));
     assert_eq!((back.nodes[1].state, back.nodes[1].healthy_since), (NodeState::Returning, None));

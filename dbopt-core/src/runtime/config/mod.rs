@@ -202,12 +202,11 @@ impl Config {
             ));
         }
         let mut named = nodes.clone();
-        named.extend(
-            std::iter::once(url)
-                .filter(|u| !u.is_empty())
-                .chain(replicas)
-                .map(|url| Node { name: host_and_port(url.expose()), url: url.clone(), host_metrics: String::new() }),
-        );
+        named.extend(std::iter::once(url).filter(|u| !u.is_empty()).chain(replicas).map(|url| Node {
+            name: host_and_port(url.expose()),
+            url: url.clone(),
+            host_metrics: String::new(),
+        }));
         for (i, node) in named.iter().enumerate() {
             if named[..i].iter().any(|other| other.name == node.name) {
                 return Err(super::config_error(format!(
