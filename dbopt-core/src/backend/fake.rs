@@ -35,6 +35,8 @@ pub struct FakeNode {
     pub panics: AtomicBool,
     /// How often it has died: connections of an earlier life are closed.
     pub deaths: AtomicUsize,
+    /// When it was asked about itself.
+    pub reports: Mutex<Vec<Instant>>,
     /// When each attempt to connect began.
     pub attempts: Mutex<Vec<Instant>>,
     /// Attempts that are under way.
@@ -79,6 +81,7 @@ impl FakeCluster {
                     recovery: Mutex::new(Some(Duration::ZERO)),
                     panics: AtomicBool::new(false),
                     deaths: AtomicUsize::new(0),
+                    reports: Mutex::default(),
                     attempts: Mutex::default(),
                     connecting: AtomicUsize::new(0),
                     most_connecting: AtomicUsize::new(0),
@@ -275,6 +278,7 @@ impl Connection for FakeConnection {
     }
 
     async fn report(&mut self) -> Result<NodeReport, Fault> {
+        self.node.reports.lock().push(Instant::now());
         match self.node.refuses.lock().clone() {
             Some(error) => Err(Fault::lost(error.message)),
             None => Ok(self.node.report.lock().clone()),

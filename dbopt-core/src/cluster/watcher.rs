@@ -105,3 +105,75 @@ impl<B: Backend> Watcher<B> {
         Ok(report)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::backend::ConnectError;
+    use crate::backend::fake::FakeCluster;
+    use crate::cluster::{Config, NodeState, Watched};
+
+    /// Watches `n0` and `n1` for so long; `between` happens after half of it.
+    async fn watch(fake: &FakeCluster, time: Duration, between: impl FnOnce(&Cluster)) -> Arc<Cluster> {
+        let nodes = ["n0", "n1"].map(|name| Watched { name: name.into(), place: None });
+        let cluster = Cluster::new(nodes.to_vec(), Config::default(), Duration::from_secs(5));
+        let backend = Arc::new(fake.clone());
+        let watchers: Vec<_> = (0..2)
+            .map(|i| {
+                let (name, url) = (cluster.names()[i].clone(), format!("fake://n{i}").into());
+                tokio::spawn(Watcher::new(backend.clone(), Endpoint { name, url }, i, cluster.clone()).run())
+            })
+            .collect();
+        sleep(time / 2).await;
+        between(&cluster);
+        sleep(time / 2).await;
+        watchers.iter().for_each(|watcher| watcher.abort());
+        cluster
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_node_is_asked_each_second_give_or_take_a_tenth() {
+        let fake = FakeCluster::default();
+        let cluster = watch(&fake, Duration::from_secs(100), |_| {}).await;
+        assert!(cluster.topology().nodes.iter().all(|node| node.state == NodeState::Healthy));
+        let mut gaps = Vec::new();
+        for name in ["n0", "n1"] {
+            let asked = fake.node(name).reports.lock().clone();
+            gaps.extend(asked.windows(2).map(|pair| pair[1] - pair[0]));
+        }
+        let (least, most) = (gaps.iter().min().unwrap(), gaps.iter().max().unwrap());
+        // What changed at the start has the others asked at once.
+        assert!(*most <= Duration::from_millis(1102) && gaps.len() > 180, "{most:?} {}", gaps.len());
+        assert!(*least >= Duration::from_millis(49), "{least:?}");
+        let usual: Vec<_> = gaps.iter().filter(|gap| **gap >= Duration::from_millis(899)).collect();
+        assert!(usual.len() > 175 && usual.iter().any(|gap| **gap > Duration::from_millis(1050)), "{gaps:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn suspicion_asks_at_once_and_never_in_a_tight_loop() {
+        let fake = FakeCluster::default();
+        fake.node("n0");
+        let calm = watch(&fake, Duration::from_secs(10), |_| {}).await;
+        let before = fake.node("n1").reports.lock().len();
+        let cluster = watch(&fake, Duration::from_secs(10), |cluster| (0..1000).for_each(|_| cluster.suspect(1))).await;
+        let more = fake.node("n1").reports.lock().len() - before;
+        assert!((before..=before + 5).contains(&more), "{before} {more}");
+        assert!(!cluster.is_suspect(1) && cluster.answered(1).is_some() && calm.answered(1).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_times_out_twice_is_left() {
+        let fake = FakeCluster::default();
+        fake.node("n0");
+        let cluster = watch(&fake, Duration::from_secs(4), |_| {
+            let node = fake.node("n1");
+            *node.refuses.lock() = Some(ConnectError::new(Reason::ConnectTimeout, "no answer"));
+        })
+        .await;
+        let seen = cluster.topology();
+        assert_eq!(seen.nodes[1].state, NodeState::Unreachable);
+        assert_eq!(seen.nodes[1].details.losses, 1);
+    }
+}
