@@ -61,7 +61,7 @@ impl Cluster {
     pub fn new(nodes: Vec<Watched>, config: Config, max_lag: Duration) -> Arc<Self> {
         let rules = Rules {
             max_lag,
-            fresh: config.probe_interval.mul_f64(2.0 * LONGEST) + config.probe_timeout,
+            fresh: config.probe_interval.mul_f64(2.0 * STRETCH) + config.probe_timeout,
             patience: Patience { first: config.hold_down, longest: config.hold_down_max, memory: config.flap_memory },
             limits: config.host.limits(),
             reading_holds: config.host.reading_holds(),
@@ -245,8 +245,8 @@ impl Cluster {
     }
 }
 
-/// A probe comes this much later than it should, at most.
-pub(super) const LONGEST: f64 = 1.1;
+/// A pause between probes is this much longer than it should be, at most, and as much shorter at least.
+pub(super) const STRETCH: f64 = 1.1;
 
 /// Says what became of a node; of one that flaps only to those who look closely.
 fn log(old: &NodeView, new: &NodeView) {

@@ -2,15 +2,21 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::monitor::{Cluster, LONGEST};
+use super::config;
+use super::monitor::{Cluster, STRETCH};
+use super::state::NodeState;
 use super::topology::{Heard, Word};
 use super::trust::Answers;
 use crate::backend::{Backend, Connection, Endpoint, NodeReport, Purpose};
 use crate::error::Reason;
 use crate::random;
+
+/// How often a node is asked at least whose return is awaited.
+const SOON: Duration = Duration::from_secs(2);
 
 /// Asks one node again and again.
 pub struct Watcher<B: Backend> {
@@ -41,16 +47,26 @@ impl<B: Backend> Watcher<B> {
     /// Asks for ever; ends when the future is dropped.
     pub async fn run(mut self) {
         loop {
-            let interval = self.cluster.config().probe_interval;
+            let interval = self.interval();
             let cluster = self.cluster.clone();
             // All instances would otherwise ask at the same moment, once they were started at the same moment.
-            let pause = interval.mul_f64(2.0 - LONGEST + 2.0 * (LONGEST - 1.0) * random::fraction());
+            let pause =
+                interval.mul_f64(2.0 - STRETCH + 2.0 * (STRETCH - 1.0) * random::fraction()).min(config::LONGEST);
             tokio::select! {
                 () = sleep(pause) => {}
-                () = cluster.rechecks(self.node) => sleep_until(self.asked + interval / 20).await,
+                () = cluster.rechecks(self.node) => sleep_until(self.asked + interval.min(SOON) / 20).await,
             }
             self.ask().await;
             self.resolve().await;
+        }
+    }
+
+    /// A node that is lost is asked often enough to be back soon after it is well.
+    fn interval(&self) -> Duration {
+        let usual = self.cluster.config().probe_interval;
+        match self.cluster.topology().nodes[self.node].state {
+            NodeState::Unreachable | NodeState::Returning => usual.min(SOON),
+            _ => usual,
         }
     }
 
@@ -108,12 +124,10 @@ impl<B: Backend> Watcher<B> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::backend::ConnectError;
     use crate::backend::fake::FakeCluster;
-    use crate::cluster::{Config, NodeState, Watched};
+    use crate::cluster::{Config, Watched};
 
     /// Watches `n0` and `n1` for so long; `between` happens after half of it.
     async fn watch(fake: &FakeCluster, time: Duration, between: impl FnOnce(&Cluster)) -> Arc<Cluster> {
