@@ -22,11 +22,11 @@ pub struct Config {
     /// one. Too high: a frozen one is noticed late.
     #[serde(with = "duration")]
     pub probe_timeout: Duration,
-    /// How many missed probes of the last `probe_window` make a node unreachable; a refused connection does so at once. Default 2. Too
-    /// low: a busy server is taken for a dead one. Too high: calls go on being sent to a frozen one.
+    /// How many missed probes in a row make a node unreachable; a refused connection does so at once. Default 2. Too low: a busy server is
+    /// taken for a dead one. Too high: calls go on being sent to a frozen one.
     pub probe_misses: u32,
-    /// Of how many probes the missed ones are counted. Default 5. Too low (as `probe_misses`): a node that answers every other time stays
-    /// in use. Too high: a slow answer of long ago counts against it.
+    /// Among so many probes, one miss more than `probe_misses` makes it unreachable too, wherever they are. Default 5: three of five. Too
+    /// low (as `probe_misses`): a node that answers every other time stays in use. Too high: slow answers of long ago count against it.
     pub probe_window: u32,
     /// How long a replica that was lost has to answer before reads are sent there again. Default 2 s; each further loss within
     /// `flap_memory` doubles it. Too low: a node that comes and goes costs calls each time. Too high: the others carry its share for

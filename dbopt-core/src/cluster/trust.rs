@@ -7,20 +7,21 @@ use tokio::time::Instant;
 
 use crate::position::Lsn;
 
-/// The last answers of a node: `misses` out of `of` make it unreachable.
+/// The last answers of a node: so many misses in a row make it unreachable, or one more among the last ones.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     recent: VecDeque<bool>,
 }
 
 impl Answers {
-    /// Notes whether it answered; true when it has been silent too often.
+    /// Notes whether it answered; true when it has been silent for `misses` probes in a row, or for more of the last `of`.
     pub(super) fn note(&mut self, answered: bool, misses: u32, of: u32) -> bool {
         self.recent.push_back(answered);
-        while self.recent.len() > misses.max(of) as usize {
+        while self.recent.len() > of.max(misses.saturating_add(1)) as usize {
             self.recent.pop_front();
         }
-        self.missed() >= misses as usize
+        let in_a_row = self.recent.iter().rev().take_while(|answered| !**answered).count();
+        in_a_row >= misses as usize || self.missed() > misses as usize
     }
 
     /// How many of the last probes it did not answer.
@@ -168,13 +169,17 @@ mod tests {
     }
 
     #[test]
-    fn some_of_the_last_answers_are_enough_to_leave_a_node() {
-        let mut answers = Answers::default();
-        let told: Vec<bool> =
-            [true, false, true, true, false].into_iter().map(|answered| answers.note(answered, 2, 5)).collect();
-        assert_eq!(told, [false, false, false, false, true]);
-        let mut rarely = Answers::default();
-        assert!((0..20).all(|i| !rarely.note(i % 6 != 0, 2, 5)));
+    fn some_misses_in_a_row_or_one_more_of_the_last_ones_are_enough() {
+        let told = |answers: &[bool]| {
+            let mut known = Answers::default();
+            answers.iter().map(|answered| known.note(*answered, 2, 5)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&[true, false, false]), [false, false, true]);
+        assert_eq!(told(&[false, true, false, true, false]), [false, false, false, false, true]);
+        let rarely: Vec<bool> = (0..40).map(|i| i % 3 != 0).collect();
+        assert!(told(&rarely).iter().all(|lost| !lost), "two of five, never in a row");
+        let mut patient = Answers::default();
+        assert!((0..99).all(|_| !patient.note(false, 100, 5)) && patient.note(false, 100, 5));
     }
 
     #[tokio::test(start_paused = true)]

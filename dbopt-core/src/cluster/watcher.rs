@@ -86,12 +86,16 @@ impl<B: Backend> Watcher<B> {
             Err(_) => (false, None),
         };
         self.connection = None;
+        // Whoever was not let run for so long cannot say that the others were silent.
+        if !sure && self.asked.elapsed() > limit * 2 {
+            return self.cluster.recheck(self.node);
+        }
         let silent = self.answers.note(false, misses, of);
         if !sure && !silent {
             // Asked again at once: whether it is frozen or was only slow should be known soon.
             return self.cluster.recheck(self.node);
         }
-        let late = || format!("no answer within {limit:?}, {} times of the last {of}", self.answers.missed());
+        let late = || format!("no answer within {limit:?}, {} times lately", self.answers.missed());
         self.cluster.hear(self.node, Word::Silent(cause.unwrap_or_else(late)));
     }
 
