@@ -8,6 +8,7 @@ use dbopt_core::backend::{Backend, ConnectError, Endpoint, Purpose};
 use dbopt_core::error::Reason;
 use dbopt_core::op::Lane;
 use parking_lot::Mutex;
+use tokio_postgres::config::Host;
 
 use crate::connect::{Address, Opening, open};
 use crate::statement::StatementWatch;
@@ -50,6 +51,15 @@ impl Backend for Postgres {
 
     fn check(&self, url: &str) -> Result<(), String> {
         Address::parse(url).map(drop)
+    }
+
+    fn place(&self, url: &str) -> Option<(String, u16)> {
+        let address = Address::parse(url).ok()?;
+        match address.host {
+            Host::Tcp(host) => Some((host, address.port)),
+            #[cfg(unix)]
+            Host::Unix(_) => None,
+        }
     }
 
     async fn connect(&self, endpoint: &Endpoint, purpose: Purpose) -> Result<Conn, ConnectError> {

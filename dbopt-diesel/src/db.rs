@@ -4,8 +4,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dbopt_core::cluster::HostSource;
 use dbopt_core::op::Op;
-use dbopt_core::runtime::{AsyncFnOnceRef, AsyncFnRef, Caching, Runtime, Status};
+use dbopt_core::runtime::{AsyncFnOnceRef, AsyncFnRef, Caching, Extras, Runtime, Status};
 
 use crate::statement::StatementWatch;
 use crate::{Config, Conn, Error, Postgres};
@@ -24,7 +25,12 @@ impl Db {
     /// # Errors
     /// For settings that cannot be used, and when no node can be reached: each one's cause is listed.
     pub async fn connect(config: Config) -> Result<Db, Error> {
-        Db::with(Postgres::default(), config).await
+        Db::builder(config).connect().await
+    }
+
+    /// The same with what settings cannot say: see [`DbBuilder`].
+    pub fn builder(config: Config) -> DbBuilder {
+        DbBuilder { config, backend: Postgres::default(), extras: Extras::default() }
     }
 
     /// The same, telling `watch` of every statement that any method runs.
@@ -32,12 +38,7 @@ impl Db {
     /// # Errors
     /// As for [`Db::connect`].
     pub async fn connect_watched(config: Config, watch: impl StatementWatch) -> Result<Db, Error> {
-        Db::with(Postgres::watched_by(Arc::new(watch)), config).await
-    }
-
-    async fn with(backend: Postgres, config: Config) -> Result<Db, Error> {
-        let runtime = Runtime::connect(backend, config).await?;
-        Ok(Db { runtime })
+        Db::builder(config).watched_by(watch).connect().await
     }
 
     /// Runs `body` in one transaction on the primary: committed when it returns Ok, rolled back when it returns an error.
@@ -142,5 +143,37 @@ impl Db {
     /// The runtime underneath.
     pub fn runtime(&self) -> &Arc<Runtime<Postgres>> {
         &self.runtime
+    }
+}
+
+/// What an application gives [`Db`] in code, besides its settings.
+#[derive(Debug)]
+#[must_use = "nothing is connected until connect()"]
+pub struct DbBuilder {
+    config: Config,
+    backend: Postgres,
+    extras: Extras,
+}
+
+impl DbBuilder {
+    /// Tells `watch` of every statement that any method runs.
+    pub fn watched_by(mut self, watch: impl StatementWatch) -> Self {
+        self.backend = Postgres::watched_by(Arc::new(watch));
+        self
+    }
+
+    /// Asks `source` how busy the nodes' machines are, in place of `cluster.host.source`.
+    pub fn host_source(mut self, source: impl HostSource) -> Self {
+        self.extras.host_source = Some(Arc::new(source));
+        self
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// As for [`Db::connect`].
+    pub async fn connect(self) -> Result<Db, Error> {
+        let runtime = Runtime::connect_with(self.backend, self.config, self.extras).await?;
+        Ok(Db { runtime })
     }
 }

@@ -42,6 +42,7 @@
 //! |---|---|---|
 //! | `http` | yes | [`admin::router`] and [`ContextLayer`] |
 //! | `alerts` | no | mail, Slack, PagerDuty and webhooks for alerts; without it they are logged, counted and in the status |
+//! | `exporter` | no | asks node exporters how busy the nodes' machines are |
 //! | `dev` | no | `dev`: a local cluster of real servers for development and tests |
 //! | `cli` | no | the `dbopt` binary |
 
@@ -65,7 +66,7 @@ pub mod statement;
 
 pub use backend::Postgres;
 pub use conn::Conn;
-pub use db::Db;
+pub use db::{Db, DbBuilder};
 #[cfg(feature = "http")]
 #[doc(inline)]
 pub use dbopt_core::runtime::http::{ContextLayer, ContextService};

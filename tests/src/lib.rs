@@ -3,6 +3,7 @@
 // A test that cannot be set up has failed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod crowd;
 pub mod desk;
 pub mod log;
 pub mod measure;
@@ -92,6 +93,20 @@ pub async fn until(what: &str, patience: Duration, mut condition: impl AsyncFnMu
 pub fn calls(db: &Db, lane: &str) -> BTreeMap<String, u64> {
     let nodes = db.status().nodes;
     nodes.iter().map(|n| (n.name.to_string(), n.calls[lane])).filter(|(_, n)| *n > 0).collect()
+}
+
+/// What the status says of a node.
+pub fn node(db: &Db, name: &str) -> dbopt_diesel::core::runtime::NodeStatus {
+    db.status().nodes.into_iter().find(|node| &*node.name == name).expect("a node of this name")
+}
+
+/// Waits until a node is in this state.
+pub async fn becomes(db: &Db, name: &str, state: &str, patience: Duration) {
+    let give_up = Instant::now() + patience;
+    while node(db, name).state.name() != state {
+        assert!(Instant::now() < give_up, "not {state} within {patience:?}: {:?}", node(db, name));
+        sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// How many connections of the pools each node's server knows, by `application_name`.

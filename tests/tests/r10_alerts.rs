@@ -20,6 +20,7 @@ fn millis(n: u64) -> Duration {
 /// Settings under which everything happens in a tenth of its time, and the webhook `sink` is told.
 fn quick(mut config: Config, sink: &Sink) -> Config {
     config.cluster.probe_interval = millis(100);
+    (config.cluster.hold_down, config.cluster.hold_down_max) = (millis(200), millis(1000));
     let alerts = &mut config.alerts;
     (alerts.source, alerts.instance) = ("shop".into(), "web-1".into());
     (alerts.interval, alerts.window, alerts.warm_up, alerts.hold) =

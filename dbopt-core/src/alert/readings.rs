@@ -47,10 +47,18 @@ pub struct NodeReading {
 pub enum NodeCondition {
     /// Answers, and is where it belongs.
     Fine,
+    /// Serves no reads, as it is too far behind.
+    Lagging,
+    /// Answers again, and is not trusted yet.
+    Returning,
     /// Does not answer.
     Unreachable,
     /// A replica that receives nothing.
     Disconnected,
+    /// A replica that has gone a way of its own.
+    Diverged,
+    /// The same server as another node.
+    Duplicate,
     /// Belongs to another cluster.
     Foreign,
     /// Says it is a primary, and another one is.

@@ -94,9 +94,15 @@ fn nodes(config: &Config, now: &Readings, node: &NodeReading) -> Vec<Condition> 
         NodeCondition::Disconnected => (Some(format!("{name} follows no primary: its data grow old{why}")), None),
         NodeCondition::Foreign => (None, Some(format!("{name} is of another cluster{why}"))),
         NodeCondition::SecondPrimary => (None, Some(format!("{name} is a primary that is not used{why}"))),
-        NodeCondition::Fine | NodeCondition::Unknown => (None, None),
+        NodeCondition::Diverged => (Some(format!("{name} has gone a way of its own{why}")), None),
+        NodeCondition::Duplicate => (None, Some(format!("{name} is named twice{why}"))),
+        NodeCondition::Fine | NodeCondition::Lagging | NodeCondition::Returning | NodeCondition::Unknown => {
+            (None, None)
+        }
     };
-    let known = |good: Verdict| if node.condition == NodeCondition::Unknown { Verdict::Between } else { good };
+    // A node that comes and goes is not well each time that it comes.
+    let open = matches!(node.condition, NodeCondition::Unknown | NodeCondition::Returning);
+    let known = |good: Verdict| if open { Verdict::Between } else { good };
     let mut found = vec![match lost {
         Some(text) => of(Rule::Node, Verdict::Bad, None, text),
         None => of(Rule::Node, known(Verdict::Good), None, format!("{name} answers")),

@@ -8,7 +8,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::{Backend, ConnectError, Connection, Endpoint, Fault, FaultKind, Health, NodeReport, Purpose, Role};
+use super::{
+    Backend, ConnectError, Connection, Endpoint, Fault, FaultKind, Health, NodeReport, Purpose, Role, ServerMark,
+};
 use crate::error::Reason;
 use crate::op::Lane;
 use crate::position::{Lsn, Position};
@@ -33,6 +35,8 @@ pub struct FakeNode {
     pub panics: AtomicBool,
     /// How often it has died: connections of an earlier life are closed.
     pub deaths: AtomicUsize,
+    /// When it was asked about itself.
+    pub reports: Mutex<Vec<Instant>>,
     /// When each attempt to connect began.
     pub attempts: Mutex<Vec<Instant>>,
     /// Attempts that are under way.
@@ -55,6 +59,7 @@ impl FakeCluster {
     pub fn node(&self, name: &str) -> Arc<FakeNode> {
         let mut nodes = self.nodes.lock();
         let role = if nodes.is_empty() { Role::Primary } else { Role::Replica };
+        let server = ServerMark { started: nodes.len() as i64, port: 5432 };
         nodes
             .entry(name.to_owned())
             .or_insert_with(|| {
@@ -66,12 +71,17 @@ impl FakeCluster {
                         lsn: Lsn(100),
                         streaming: (role == Role::Replica).then_some(true),
                         read_only: false,
+                        paused: false,
+                        upstream: None,
+                        forked_at: None,
+                        server,
                     }),
                     refuses: Mutex::default(),
                     connect_delay: Mutex::new(Duration::ZERO),
                     recovery: Mutex::new(Some(Duration::ZERO)),
                     panics: AtomicBool::new(false),
                     deaths: AtomicUsize::new(0),
+                    reports: Mutex::default(),
                     attempts: Mutex::default(),
                     connecting: AtomicUsize::new(0),
                     most_connecting: AtomicUsize::new(0),
@@ -268,6 +278,7 @@ impl Connection for FakeConnection {
     }
 
     async fn report(&mut self) -> Result<NodeReport, Fault> {
+        self.node.reports.lock().push(Instant::now());
         match self.node.refuses.lock().clone() {
             Some(error) => Err(Fault::lost(error.message)),
             None => Ok(self.node.report.lock().clone()),

@@ -88,6 +88,38 @@ pub struct NodeReport {
     pub streaming: Option<bool>,
     /// Whether new sessions are read-only by default, as on a fenced primary.
     pub read_only: bool,
+    /// On a replica, whether somebody has stopped it from replaying.
+    pub paused: bool,
+    /// On a replica, the server it receives from; `None` when it receives nothing, or when the role may not see it.
+    pub upstream: Option<Upstream>,
+    /// On a primary that was promoted since it started, where its timeline left the one before.
+    pub forked_at: Option<Lsn>,
+    /// What tells this run of this server from every other.
+    pub server: ServerMark,
+}
+
+/// The server that a replica receives from, as the replica itself calls it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Upstream {
+    /// Its name or address.
+    pub host: Arc<str>,
+    /// Its port.
+    pub port: u16,
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// What tells one run of a server from every other: two URLs with the same mark lead to one server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ServerMark {
+    /// When it was started by its own clock, in microseconds.
+    pub started: i64,
+    /// The port that it listens on, whatever port leads there.
+    pub port: u16,
 }
 
 /// What a transaction can be recognised by after its connection is lost.
@@ -144,6 +176,11 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// When the URL cannot be used.
     fn check(&self, url: &str) -> Result<(), String>;
+
+    /// Where the URL leads: a host name or address, and a port. `None` for a socket of this machine.
+    fn place(&self, _url: &str) -> Option<(String, u16)> {
+        None
+    }
 
     /// Opens a connection. The caller bounds it in time and may drop the future at any point.
     fn connect(
@@ -226,6 +263,11 @@ pub trait Connection: Send + Sync + 'static {
     ///
     /// Returns whether it is: if not, it must be dropped.
     fn recover(&mut self) -> impl Future<Output = bool> + Send;
+
+    /// Asks the server, in SQL, how busy its machine is: the first value of the first row, in JSON. `None`: this driver cannot.
+    fn host(&mut self, _query: &str) -> impl Future<Output = Result<Option<String>, Fault>> + Send {
+        async { Ok(None) }
+    }
 
     /// Asks the server about itself.
     fn report(&mut self) -> impl Future<Output = Result<NodeReport, Fault>> + Send;

@@ -62,7 +62,7 @@ impl LsnRing {
             self.samples.clear();
             self.timeline = timeline;
         }
-        self.sampled_at = Some(now);
+        self.sampled_at = self.sampled_at.max(Some(now));
         // An unmoved position says nothing new: what is remembered is when each position was first seen.
         if self.samples.back().is_none_or(|&(_, newest)| lsn > newest) {
             if self.samples.len() == CAPACITY {
@@ -75,6 +75,17 @@ impl LsnRing {
     /// The newest position known.
     pub fn newest(&self) -> Option<Lsn> {
         self.samples.back().map(|&(_, lsn)| lsn)
+    }
+
+    /// The newest position known, unless it was sampled longer ago than `fresh`.
+    pub fn fresh(&self, now: Instant, fresh: Duration) -> Option<Lsn> {
+        let sampled = self.sampled_at.filter(|at| now.saturating_duration_since(*at) <= fresh);
+        sampled.and_then(|_| self.newest())
+    }
+
+    /// How many bytes of log a replica lacks that has replayed up to `replayed`.
+    pub fn bytes(&self, now: Instant, replayed: Lsn, fresh: Duration) -> Option<u64> {
+        self.fresh(now, fresh).map(|newest| newest.bytes_since(replayed))
     }
 
     /// The lag of a replica that has replayed up to `replayed`; `fresh` is how old the last sample may be.
@@ -144,6 +155,15 @@ mod tests {
         assert_eq!(ring.lag(start, Lsn(1), FRESH), Lag::Unknown);
         ring.push(start, Some(1), Lsn(100));
         assert_eq!(ring.lag(start + seconds(10), Lsn(100), FRESH), Lag::Unknown);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_are_unknown_when_time_is() {
+        let (mut ring, start) = (LsnRing::default(), Instant::now());
+        ring.push(start, Some(1), Lsn(900));
+        assert_eq!(ring.bytes(start, Lsn(700), FRESH), Some(200));
+        assert_eq!(ring.bytes(start, Lsn(901), FRESH), Some(0));
+        assert_eq!(ring.bytes(start + seconds(4), Lsn(700), FRESH), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,10 +4,15 @@ mod config;
 mod host;
 mod lag;
 mod monitor;
+mod state;
 mod topology;
+mod trust;
+mod watcher;
 
 pub use config::Config;
-pub use host::HostReading;
+pub(crate) use host::Sources;
+pub use host::{Asked, Cpu, HostConfig, HostReading, HostSample, HostSource, HostSourceKind, HostWatcher, Told};
 pub use lag::{Lag, LsnRing};
-pub use monitor::{Cluster, Watcher};
-pub use topology::{NodeState, NodeView, Topology};
+pub use monitor::{Cluster, Watched};
+pub use state::{Details, Feeder, NodeState, NodeView, Receiver, Topology};
+pub use watcher::Watcher;

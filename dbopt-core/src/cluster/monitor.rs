@@ -1,5 +1,6 @@
-//! Asks every node what it is and publishes the snapshot.
+//! The cluster as this instance sees it: one snapshot, and what became known since.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,19 +8,30 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, futures::Notified, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 
 use super::config::Config;
-use super::topology::{Memory, NodeState, Topology, Word};
-use crate::backend::{Backend, Connection, Endpoint, NodeReport, Purpose};
-use crate::error::Reason;
+use super::host::HostReading;
+use super::state::{NodeState, NodeView, Topology};
+use super::topology::{Memory, Places, Rules, Word};
+use super::trust::Patience;
 use crate::position::{Lsn, Position};
 
-/// The cluster as seen by this instance; calls read it, [`Watcher`]s write it.
+/// A node to watch.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Host and port of its URL; `None` for a socket of this machine.
+    pub place: Option<(Arc<str>, u16)>,
+}
+
+/// The cluster as seen by this instance; calls read it, [`Watcher`](super::Watcher)s write it.
 #[derive(Debug)]
 pub struct Cluster {
     names: Vec<Arc<str>>,
     config: Config,
+    rules: Rules,
     snapshot: ArcSwap<Topology>,
     memory: Mutex<Memory>,
     signals: Vec<Signals>,
@@ -45,10 +57,18 @@ struct Signals {
 }
 
 impl Cluster {
-    /// A cluster of which nothing is known yet.
-    pub fn new(names: Vec<Arc<str>>, config: Config) -> Arc<Self> {
-        let mut memory = Memory { words: vec![Word::None; names.len()], ..Memory::default() };
-        let unknown = memory.topology(&names, Instant::now(), Duration::ZERO);
+    /// A cluster of which nothing is known yet; reads may be `max_lag` behind.
+    pub fn new(nodes: Vec<Watched>, config: Config, max_lag: Duration) -> Arc<Self> {
+        let rules = Rules {
+            max_lag,
+            fresh: config.probe_interval.mul_f64(2.0 * STRETCH) + config.probe_timeout,
+            patience: Patience { first: config.hold_down, longest: config.hold_down_max, memory: config.flap_memory },
+            limits: config.host.limits(),
+            reading_holds: config.host.reading_holds(),
+        };
+        let (names, places): (Vec<_>, Vec<_>) = nodes.into_iter().map(|node| (node.name, node.place)).unzip();
+        let mut memory = Memory::new(&names, Places::new(places));
+        let unknown = memory.topology(Instant::now(), &rules);
         Arc::new(Cluster {
             signals: names.iter().map(|_| Signals::default()).collect(),
             snapshot: ArcSwap::from_pointee(unknown),
@@ -57,6 +77,7 @@ impl Cluster {
             born: Instant::now(),
             names,
             config,
+            rules,
         })
     }
 
@@ -79,6 +100,13 @@ impl Cluster {
     pub fn suspect(&self, node: usize) {
         if let Some(signals) = self.signals.get(node) {
             signals.suspect.store(true, Ordering::Relaxed);
+            signals.recheck.notify_one();
+        }
+    }
+
+    /// Notes that a call found the node to be something else than it was thought to be: it is asked at once.
+    pub fn recheck(&self, node: usize) {
+        if let Some(signals) = self.signals.get(node) {
             signals.recheck.notify_one();
         }
     }
@@ -133,17 +161,22 @@ impl Cluster {
         until > 0 && (self.born.elapsed().as_millis() as u64) < until
     }
 
-    /// How old the last sample of the primary may be before lag counts as unknown.
-    fn fresh(&self) -> Duration {
-        self.config.probe_interval * 2 + self.config.probe_timeout
+    pub(super) fn config(&self) -> &Config {
+        &self.config
     }
 
-    fn hear(&self, node: usize, word: Word) {
+    /// Completes when somebody wants the node to be asked at once.
+    pub(super) fn rechecks(&self, node: usize) -> Notified<'_> {
+        self.signals[node].recheck.notified()
+    }
+
+    /// Takes a node's word and publishes the snapshot that follows.
+    pub(super) fn hear(&self, node: usize, word: Word) {
         let answered = matches!(word, Word::Report(_));
         let (before, after) = {
             let mut memory = self.memory.lock();
-            memory.words[node] = word;
-            let after = Arc::new(memory.topology(&self.names, Instant::now(), self.fresh()));
+            memory.nodes[node].word = word;
+            let after = Arc::new(memory.topology(Instant::now(), &self.rules));
             (self.snapshot.swap(after.clone()), after)
         };
         let signals = &self.signals[node];
@@ -157,21 +190,51 @@ impl Cluster {
         self.tell(&before, &after);
     }
 
+    /// The names that must be resolved to know which node feeds this one.
+    pub(super) fn unresolved(&self, node: usize) -> Vec<Arc<str>> {
+        let topology = self.topology();
+        let Some(feeder) = &topology.nodes[node].details.feeder else { return Vec::new() };
+        self.memory.lock().places.unresolved(&feeder.address)
+    }
+
+    /// Notes what a name resolves to.
+    pub(super) fn resolves(&self, host: Arc<str>, addresses: Vec<IpAddr>) {
+        self.memory.lock().places.note(host, addresses);
+    }
+
+    /// Notes how busy a node's machine is; the next snapshot shows it.
+    pub(crate) fn host_is(&self, node: usize, reading: HostReading) {
+        self.memory.lock().nodes[node].host.note(Instant::now(), reading);
+    }
+
+    /// Notes that nobody is asked how busy a node's machine is.
+    pub(crate) fn host_has_no_source(&self, node: usize, why: &str) {
+        self.memory.lock().nodes[node].host.miss(why.into());
+    }
+
+    /// Notes why nobody can tell how busy a node's machine is.
+    pub(crate) fn host_is_unknown(&self, node: usize, why: String) {
+        if self.memory.lock().nodes[node].host.miss(why.clone()) {
+            tracing::warn!(node = %self.names[node], "its machine's statistics are absent: {why}");
+        }
+    }
+
     fn tell(&self, before: &Topology, after: &Topology) {
+        let lost = |t: &Topology| t.primary.is_none_or(|i| t.nodes[i].state == NodeState::Unreachable);
         let mut changed = before.primary != after.primary;
         if let (true, Some(primary)) = (changed, after.primary) {
             tracing::info!(node = %self.names[primary], epoch = after.epoch, "primary");
+        }
+        // What the others say may be from before, and who leads now depends on it.
+        if changed || !lost(before) && lost(after) {
+            self.signals.iter().for_each(|signals| signals.recheck.notify_one());
         }
         for (i, (old, new)) in before.nodes.iter().zip(&after.nodes).enumerate() {
             if old.state == new.state && old.role == new.role {
                 continue;
             }
             changed = true;
-            let cause = new.cause.as_deref().unwrap_or("");
-            match new.state {
-                NodeState::Healthy => tracing::info!(node = %new.name, role = ?new.role, "node is healthy"),
-                state => tracing::warn!(node = %new.name, ?state, "node is not used: {cause}"),
-            }
+            log(old, new);
             if new.state == NodeState::Unreachable {
                 self.signals[i].lost.notify_waiters();
             }
@@ -182,76 +245,19 @@ impl Cluster {
     }
 }
 
-/// Asks one node again and again.
-pub struct Watcher<B: Backend> {
-    backend: Arc<B>,
-    endpoint: Endpoint,
-    node: usize,
-    cluster: Arc<Cluster>,
-    connection: Option<B::Connection>,
-    misses: u32,
-}
+/// A pause between probes is this much longer than it should be, at most, and as much shorter at least.
+pub(super) const STRETCH: f64 = 1.1;
 
-impl<B: Backend> Watcher<B> {
-    /// Watches the node at place `node` of `cluster`.
-    pub fn new(backend: Arc<B>, endpoint: Endpoint, node: usize, cluster: Arc<Cluster>) -> Self {
-        Watcher { backend, endpoint, node, cluster, connection: None, misses: 0 }
-    }
-
-    /// Asks for ever; ends when the future is dropped.
-    pub async fn run(mut self) {
-        loop {
-            let interval = self.cluster.config.probe_interval;
-            let cluster = self.cluster.clone();
-            tokio::select! {
-                () = sleep(interval) => {}
-                () = cluster.signals[self.node].recheck.notified() => {}
-            }
-            self.ask().await;
+/// Says what became of a node; of one that flaps only to those who look closely.
+fn log(old: &NodeView, new: &NodeView) {
+    let (name, cause) = (&new.name, new.cause.as_deref().unwrap_or(""));
+    match new.state {
+        state if new.details.flaps && old.state != NodeState::Unknown => {
+            tracing::debug!(node = %name, ?state, "node flaps: {cause}");
         }
-    }
-
-    /// Asks once and publishes what was learned.
-    pub async fn ask(&mut self) {
-        let limit = self.cluster.config.probe_timeout;
-        let word = match timeout(limit, self.report()).await {
-            Ok(Ok(report)) => {
-                self.misses = 0;
-                Word::Report(report)
-            }
-            Ok(Err((reason, cause))) => {
-                self.misses += 1;
-                self.connection = None;
-                let sure = !matches!(reason, Reason::ConnectTimeout | Reason::ServerFull);
-                if !sure && self.misses < self.cluster.config.probe_misses {
-                    return self.cluster.signals[self.node].recheck.notify_one();
-                }
-                Word::Silent(cause)
-            }
-            Err(_) => {
-                self.misses += 1;
-                self.connection = None;
-                if self.misses < self.cluster.config.probe_misses {
-                    // Asked again at once: whether it is frozen or was only slow should be known soon.
-                    return self.cluster.signals[self.node].recheck.notify_one();
-                }
-                Word::Silent(format!("no answer within {limit:?}, {} times in a row", self.misses))
-            }
-        };
-        self.cluster.hear(self.node, word);
-    }
-
-    async fn report(&mut self) -> Result<NodeReport, (Reason, String)> {
-        if let Some(connection) = &mut self.connection {
-            if let Ok(report) = connection.report().await {
-                return Ok(report);
-            }
-            self.connection = None;
-        }
-        let mut fresh =
-            self.backend.connect(&self.endpoint, Purpose::Probe).await.map_err(|e| (e.reason, e.message))?;
-        let report = fresh.report().await.map_err(|f| (Reason::Other, f.message))?;
-        self.connection = Some(fresh);
-        Ok(report)
+        NodeState::Healthy => tracing::info!(node = %name, role = ?new.role, "node is healthy"),
+        NodeState::Returning => tracing::info!(node = %name, "node returns: {cause}"),
+        NodeState::Degraded => tracing::warn!(node = %name, "node is degraded: {cause}"),
+        state => tracing::warn!(node = %name, ?state, "node is not used: {cause}"),
     }
 }

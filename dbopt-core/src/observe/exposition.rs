@@ -12,11 +12,16 @@ use super::cache::CacheCounts;
 use super::calls::{CallCounts, Calls};
 use super::histogram::{BOUNDS, HistogramCounts};
 use super::limits::LimitCounts;
+use super::nodes::{self, NodeGauges};
 use super::resilience::{self, CircuitCounts, RetryCounts};
 
 /// Everything that is measured at the moment of the scrape.
 #[derive(Debug, Clone, Default)]
 pub struct Gauges {
+    /// The names of all states that a node may be in.
+    pub states: Vec<&'static str>,
+    /// The replicas that serve, and how many there should be.
+    pub replicas: [usize; 2],
     /// One per node.
     pub nodes: Vec<NodeGauges>,
     /// One per node and lane.
@@ -31,19 +36,6 @@ pub struct Gauges {
     pub limits: Option<LimitCounts>,
     /// Alerts, where they are watched.
     pub alerts: Option<AlertCounts>,
-}
-
-/// A node at the moment of the scrape.
-#[derive(Debug, Clone)]
-pub struct NodeGauges {
-    /// The name.
-    pub node: String,
-    /// Whether calls are sent there.
-    pub up: bool,
-    /// Whether it is the primary.
-    pub primary: bool,
-    /// How far behind it is, where that is known.
-    pub lag_seconds: Option<f64>,
 }
 
 /// A pool at the moment of the scrape.
@@ -91,7 +83,7 @@ struct Scrape {
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_calls(&mut encoder)?;
-        self.encode_nodes(&mut encoder)?;
+        nodes::encode(&mut encoder, &self.gauges)?;
         self.encode_pools(&mut encoder)?;
         resilience::circuits(&mut encoder, &self.gauges.circuits)?;
         resilience::retries(&mut encoder, &self.gauges.retries)?;
@@ -153,32 +145,6 @@ impl Scrape {
         Ok(())
     }
 
-    fn encode_nodes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let nodes = &self.gauges.nodes;
-        gauge(
-            encoder,
-            "dbopt_node_up",
-            "Whether calls are sent to the node",
-            None,
-            nodes.iter().map(|n| ([("node", n.node.clone())], f64::from(u8::from(n.up)))),
-        )?;
-        gauge(
-            encoder,
-            "dbopt_node_primary",
-            "Whether the node is the primary",
-            None,
-            nodes.iter().map(|n| ([("node", n.node.clone())], f64::from(u8::from(n.primary)))),
-        )?;
-        let known = nodes.iter().filter_map(|n| Some(([("node", n.node.clone())], n.lag_seconds?)));
-        gauge(
-            encoder,
-            "dbopt_replication_lag",
-            "How far the node is behind the primary; absent while unknown",
-            Some(&Unit::Seconds),
-            known,
-        )
-    }
-
     fn encode_pools(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         type Read = fn(&PoolGauges) -> usize;
         let figures: [(&str, &str, Read); 4] = [
@@ -199,7 +165,7 @@ impl Scrape {
     }
 }
 
-fn gauge<const N: usize>(
+pub(super) fn gauge<const N: usize>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,

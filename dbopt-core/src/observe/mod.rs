@@ -6,12 +6,14 @@ mod calls;
 mod exposition;
 mod histogram;
 mod limits;
+mod nodes;
 mod resilience;
 
 pub use alerts::AlertCounts;
 pub use cache::CacheCounts;
 pub use calls::{CallCounts, Calls, MethodCalls, Outcome, Series};
-pub use exposition::{Gauges, NodeGauges, PoolGauges, openmetrics};
+pub use exposition::{Gauges, PoolGauges, openmetrics};
 pub use histogram::{BOUNDS, Histogram, HistogramCounts};
 pub use limits::LimitCounts;
+pub use nodes::NodeGauges;
 pub use resilience::{CircuitCounts, RetryCounts};

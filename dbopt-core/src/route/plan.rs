@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::backend::Role;
-use crate::cluster::{Lag, NodeState, NodeView, Topology};
+use crate::cluster::{Lag, NodeView, Topology};
 use crate::op::{Intent, Lane, Op};
 use crate::position::Position;
 
@@ -125,8 +125,7 @@ pub fn plan(op: &Op, topology: &Topology, wishes: Wishes, turn: usize, signs: &i
     let freshness = wishes.token.map_or(Freshness::Any, Freshness::Reaches);
     let last_resort = |i: &usize| {
         let node = &topology.nodes[*i];
-        let answered = matches!(node.state, NodeState::Healthy | NodeState::Disconnected);
-        answered && node.role == Some(Role::Replica) && is_close_enough(node.lag, op, limit)
+        node.state.serves_at_need() && node.role == Some(Role::Replica) && is_close_enough(node.lag, op, limit)
     };
     for i in rotated(nodes.filter(last_resort), turn) {
         if !plan.targets().any(|t| t.node == i) {
@@ -143,7 +142,7 @@ fn rotated<I: Iterator<Item = usize> + Clone>(items: I, turn: usize) -> impl Ite
 }
 
 fn is_replica(node: &NodeView) -> bool {
-    node.state == NodeState::Healthy && node.role == Some(Role::Replica)
+    node.state.serves() && node.role == Some(Role::Replica)
 }
 
 /// A method that states its own limit insists on knowing the lag; for others unknown lag is served, because it means that the
@@ -158,6 +157,7 @@ fn is_close_enough(lag: Lag, op: &Op, limit: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::NodeState;
     use crate::position::Lsn;
     use proptest::prelude::*;
     use std::sync::Arc;
@@ -189,6 +189,7 @@ mod tests {
             cause: None,
             host: Default::default(),
             healthy_since: None,
+            details: Default::default(),
         }
     }
 

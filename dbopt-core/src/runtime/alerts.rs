@@ -28,7 +28,11 @@ impl<B: Backend> Runtime<B> {
         let nodes = topology.nodes.iter().map(|node| NodeReading {
             name: node.name.clone(),
             condition: match node.state {
-                NodeState::Healthy => NodeCondition::Fine,
+                NodeState::Healthy | NodeState::Degraded => NodeCondition::Fine,
+                NodeState::Lagging => NodeCondition::Lagging,
+                NodeState::Returning => NodeCondition::Returning,
+                NodeState::Diverged => NodeCondition::Diverged,
+                NodeState::Duplicate => NodeCondition::Duplicate,
                 NodeState::Unreachable => NodeCondition::Unreachable,
                 NodeState::Disconnected => NodeCondition::Disconnected,
                 NodeState::Foreign => NodeCondition::Foreign,

@@ -7,6 +7,7 @@ mod caching;
 mod call;
 pub mod config;
 mod events;
+mod hosts;
 #[cfg(feature = "http")]
 pub mod http;
 mod limiting;
@@ -34,7 +35,7 @@ pub use transaction::{AsyncFnOnceRef, AsyncFnRef};
 use crate::alert::Alerting;
 use crate::backend::{Backend, Endpoint};
 use crate::cache::Cache;
-use crate::cluster::{Cluster, NodeState, Watcher};
+use crate::cluster::{Cluster, HostSource, NodeState, Watched, Watcher};
 use crate::error::{ConfigError, Error, Reason, Refusal};
 use crate::limit::Limiter;
 use crate::observe::Calls;
@@ -45,6 +46,19 @@ use events::Events;
 use outbox::Outbox;
 use resilience::Resilience;
 use tasks::Tasks;
+
+/// What an application gives the runtime in code, besides its settings.
+#[derive(Clone, Default)]
+pub struct Extras {
+    /// Who tells how busy the nodes' machines are, in place of `cluster.host.source`.
+    pub host_source: Option<Arc<dyn HostSource>>,
+}
+
+impl fmt::Debug for Extras {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Extras").field("host_source", &self.host_source.is_some()).finish()
+    }
+}
 
 /// How long a shutdown waits for Redis to take what waits in the journal.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -80,10 +94,19 @@ impl<B: Backend> Runtime<B> {
     /// # Errors
     /// When the settings cannot be used, or no node at all can be reached: each one's cause is listed.
     pub async fn connect(backend: B, config: Config) -> Result<Arc<Self>, Error> {
+        Self::connect_with(backend, config, Extras::default()).await
+    }
+
+    /// The same with what only code can give.
+    ///
+    /// # Errors
+    /// As for [`Runtime::connect`].
+    pub async fn connect_with(backend: B, config: Config, extras: Extras) -> Result<Arc<Self>, Error> {
         let backend = Arc::new(backend);
         let endpoints = config.endpoints(|url| backend.check(url))?;
-        let names: Vec<Arc<str>> = endpoints.iter().map(|e| e.name.clone()).collect();
-        let cluster = Cluster::new(names, config.cluster.clone());
+        let place = |e: &Endpoint| backend.place(&e.url).map(|(host, port)| (Arc::from(host), port));
+        let watched = endpoints.iter().map(|e| Watched { name: e.name.clone(), place: place(e) }).collect();
+        let cluster = Cluster::new(watched, config.cluster.clone(), config.routing.max_lag);
         let mut watchers: Vec<Watcher<B>> = endpoints
             .iter()
             .enumerate()
@@ -102,7 +125,9 @@ impl<B: Backend> Runtime<B> {
         runtime.share_budget();
         runtime.warm().await;
         runtime.make_outbox().await?;
-        tasks::start(&runtime, watchers);
+        runtime.warn_of_few_replicas();
+        let hosts = hosts::watchers(&runtime, &backend, &endpoints, &extras);
+        tasks::start(&runtime, watchers, hosts);
         Ok(runtime)
     }
 
@@ -146,7 +171,7 @@ impl<B: Backend> Runtime<B> {
 
     fn refuse_if_unreachable(&self) -> Result<(), Error> {
         let topology = self.cluster.topology();
-        if topology.nodes.iter().any(|n| matches!(n.state, NodeState::Healthy | NodeState::Disconnected)) {
+        if topology.nodes.iter().any(|n| n.state.serves_at_need()) {
             return Ok(());
         }
         let refusals = topology
@@ -175,17 +200,15 @@ impl<B: Backend> Runtime<B> {
     fn share_budget(&self) {
         let topology = self.cluster.topology();
         self.tell_circuits(&topology);
-        let serving = topology
-            .nodes
-            .iter()
-            .enumerate()
-            .any(|(i, n)| n.state == NodeState::Healthy && topology.primary != Some(i));
+        let serving = topology.serving_replicas() > 0;
+        // Of those that return pools are made ready before calls come.
+        let ready = |i: usize| topology.nodes[i].state.serves() || topology.nodes[i].state == NodeState::Returning;
         let demand = |i: usize, lane: Lane| match (topology.primary == Some(i), lane) {
             (true, Lane::Write) => Demand::Write,
             (true, Lane::Critical) => Demand::Critical,
             (true, Lane::Read) if serving => Demand::Fallback,
             (true, Lane::Read) => Demand::PrimaryReads,
-            (false, Lane::Read) if topology.nodes[i].state == NodeState::Healthy => Demand::ServingReplica,
+            (false, Lane::Read) if ready(i) => Demand::ServingReplica,
             (false, _) => Demand::Idle,
         };
         let all: Vec<(&Arc<Pool<B>>, Demand)> = self

@@ -37,7 +37,7 @@ struct Known {
 impl Known {
     fn of(node: &NodeView, before: Option<&Known>) -> Self {
         Known {
-            healthy: node.state == NodeState::Healthy,
+            healthy: node.state.serves() || node.state == NodeState::Returning,
             // A silent node says neither; it is compared with what it said last.
             role: node.role.or(before.and_then(|known| known.role)),
             timeline: node.position.map(|p| p.timeline).or(before.and_then(|known| known.timeline)),

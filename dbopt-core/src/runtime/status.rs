@@ -10,7 +10,7 @@ use crate::alert::AlertStatus;
 use crate::backend::{Backend, Role};
 use crate::breaker::{CircuitStatus, State};
 use crate::cache::store::CacheStatus;
-use crate::cluster::NodeState;
+use crate::cluster::{Feeder, HostReading, NodeState, Receiver};
 use crate::limit::{LimitStatus, MethodChecks};
 use crate::observe::{
     CacheCounts, CallCounts, CircuitCounts, Gauges, HistogramCounts, LimitCounts, NodeGauges, PoolGauges, openmetrics,
@@ -28,6 +28,8 @@ pub struct Status {
     pub primary: Option<Arc<str>>,
     /// Every node, in the order of the configuration.
     pub nodes: Vec<NodeStatus>,
+    /// What is wrong with the cluster as a whole.
+    pub warnings: Vec<String>,
     /// The connections of the whole instance.
     pub connections: Connections,
     /// Every circuit that is not closed, with its last cause; the others are beside their pools.
@@ -71,6 +73,22 @@ pub struct NodeStatus {
     pub position: Option<String>,
     /// How far behind it is in seconds; absent while unknown.
     pub lag_seconds: Option<f64>,
+    /// The log that it has still to replay, in bytes; absent while unknown.
+    pub lag_bytes: Option<u64>,
+    /// What a replica's receiver does.
+    pub receiver: Option<Receiver>,
+    /// Where a replica gets its log from: a node's name, or what the replica calls the server.
+    pub upstream: Option<String>,
+    /// For how many seconds calls have been sent there, in a row; absent while they are not.
+    pub serving_seconds: Option<f64>,
+    /// How often it was lost since the start.
+    pub losses: u64,
+    /// How busy its machine is; what nobody can tell is absent.
+    pub host: HostReading,
+    /// Why there are no statistics of its machine.
+    pub host_absent: Option<String>,
+    /// What somebody should know about it, whatever its state.
+    pub notes: Vec<String>,
     /// Calls that ran there, by lane.
     pub calls: BTreeMap<&'static str, u64>,
     /// Its pools.
@@ -144,6 +162,14 @@ impl<B: Backend> Runtime<B> {
                 cause: node.cause.clone(),
                 position: self.cluster.visible(&topology, i).map(|p| p.to_string()),
                 lag_seconds: node.lag.seconds(),
+                lag_bytes: node.details.lag_bytes,
+                receiver: node.details.receiver,
+                upstream: node.details.feeder.as_ref().map(|feeder| self.feeder(feeder)),
+                serving_seconds: node.healthy_since.map(|since| since.elapsed().as_secs_f64()),
+                losses: node.details.losses,
+                host: node.host,
+                host_absent: node.details.host_absent.clone(),
+                notes: node.details.notes.clone(),
                 calls: calls_by_lane(&counts, i),
                 pools: self.pools[i].iter().map(|pool| pool.status()).filter(|p| p.max > 0).collect(),
             })
@@ -155,6 +181,7 @@ impl<B: Backend> Runtime<B> {
             health: self.health(),
             primary: topology.primary.map(|i| topology.nodes[i].name.clone()),
             nodes,
+            warnings: self.few_replicas().into_iter().collect(),
             connections: Connections {
                 open: self.budget.open(),
                 in_use,
@@ -172,15 +199,19 @@ impl<B: Backend> Runtime<B> {
     /// Whether calls can be served, from what is known; no server is asked.
     pub fn health(&self) -> Health {
         let topology = self.cluster.topology();
-        let count = |states: &[NodeState]| topology.nodes.iter().filter(|n| states.contains(&n.state)).count();
         // A replica that is cut off from its primary still serves reads.
-        if count(&[NodeState::Healthy, NodeState::Disconnected]) == 0 {
+        if !topology.nodes.iter().any(|node| node.state.serves_at_need()) {
             Health::Down
-        } else if count(&[NodeState::Healthy]) == topology.nodes.len() && topology.primary.is_some() {
+        } else if topology.nodes.iter().all(|node| node.state.serves()) && topology.primary.is_some() {
             Health::Ok
         } else {
             Health::Degraded
         }
+    }
+
+    fn feeder(&self, feeder: &Feeder) -> String {
+        let name = feeder.node.map(|node| self.cluster.names()[node].to_string());
+        name.unwrap_or_else(|| feeder.address.to_string())
     }
 
     /// All metrics in the OpenMetrics text format.
@@ -188,14 +219,20 @@ impl<B: Backend> Runtime<B> {
         let status = self.status();
         let names: Vec<String> = self.cluster.names().iter().map(|n| n.to_string()).collect();
         let gauges = Gauges {
+            states: NodeState::ALL.map(NodeState::name).to_vec(),
+            replicas: [self.cluster.topology().serving_replicas(), self.config.alerts.replicas.minimum],
             nodes: status
                 .nodes
                 .iter()
                 .map(|n| NodeGauges {
                     node: n.name.to_string(),
-                    up: n.state == NodeState::Healthy,
+                    state: n.state.name(),
+                    up: n.state.serves(),
                     primary: status.primary.as_ref() == Some(&n.name),
                     lag_seconds: n.lag_seconds,
+                    lag_bytes: n.lag_bytes,
+                    losses: n.losses,
+                    host: [n.host.cpu, n.host.memory, n.host.disk],
                 })
                 .collect(),
             pools: status.nodes.iter().flat_map(|n| n.pools.iter().map(move |p| pool_gauges(&n.name, p))).collect(),

@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 use super::Runtime;
 use crate::backend::Backend;
-use crate::cluster::Watcher;
+use crate::cluster::{HostWatcher, Watcher};
 
 /// The running loops.
 #[derive(Debug, Default)]
@@ -43,9 +43,12 @@ fn tick<B: Backend>(runtime: &Runtime<B>) -> Duration {
     (runtime.config.pool.idle_timeout / 8).clamp(Duration::from_millis(20), Duration::from_secs(1))
 }
 
-pub(super) fn start<B: Backend>(runtime: &Arc<Runtime<B>>, watchers: Vec<Watcher<B>>) {
+pub(super) fn start<B: Backend>(runtime: &Arc<Runtime<B>>, watchers: Vec<Watcher<B>>, hosts: Vec<HostWatcher<B>>) {
     for watcher in watchers {
         runtime.tasks.spawn("watch a node", watcher.run());
+    }
+    for watcher in hosts {
+        runtime.tasks.spawn("watch a node's machine", watcher.run());
     }
     for (name, work) in runtime.cache.tasks().into_iter().chain(runtime.limiter.tasks()).chain(runtime.alerting.tasks())
     {
@@ -83,6 +86,24 @@ async fn share_on_change<B: Backend>(runtime: Weak<Runtime<B>>, mut changes: tok
 }
 
 impl<B: Backend> Runtime<B> {
+    /// Warns at the start that there are fewer replicas than there should be (2.2); what comes later is the alert's business.
+    pub(super) fn warn_of_few_replicas(&self) {
+        if let Some(warning) = self.few_replicas() {
+            tracing::warn!("{warning}");
+        }
+    }
+
+    /// Why there are too few replicas, if there are.
+    pub(super) fn few_replicas(&self) -> Option<String> {
+        let (serving, wanted) = (self.cluster.topology().serving_replicas(), self.config.alerts.replicas.minimum);
+        (serving < wanted).then(|| {
+            format!(
+                "{serving} healthy replicas, and there should be {wanted}: add servers to [database], or lower \
+                 alerts.replicas.minimum if that is what you want"
+            )
+        })
+    }
+
     /// Warns when too many connections are in use (4.3), once until it is ten points better.
     fn watch_utilisation(&self, was_crowded: bool) -> bool {
         let in_use: usize = self.pools.iter().flatten().map(|p| p.in_use()).sum();

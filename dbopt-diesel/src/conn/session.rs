@@ -182,6 +182,15 @@ impl Connection for Conn {
         self.timeline_read_at = Instant::now();
         Ok(report)
     }
+
+    async fn host(&mut self, query: &str) -> Result<Option<String>, Fault> {
+        let told = probe::machine(&mut self.pg, query).await;
+        self.told(told)?.map(Some).ok_or_else(|| Fault {
+            kind: FaultKind::Application,
+            sqlstate: None,
+            message: "cluster.host.query gave no row".into(),
+        })
+    }
 }
 
 impl Conn {

@@ -71,7 +71,19 @@ fn nodes_are_told_by_what_is_wrong_with_them() {
     assert_eq!(with(NodeCondition::Disconnected), ["node db2", "replicas"]);
     assert_eq!(with(NodeCondition::Foreign), ["stray db2", "replicas"]);
     assert_eq!(with(NodeCondition::SecondPrimary), ["stray db2", "replicas"]);
+    assert_eq!(with(NodeCondition::Diverged), ["node db2", "replicas"]);
+    assert_eq!(with(NodeCondition::Duplicate), ["stray db2", "replicas"]);
+    assert_eq!(with(NodeCondition::Lagging), ["replicas"], "that it lags is another rule's business");
     assert!(with(NodeCondition::Unknown).is_empty(), "not asked yet is not lost");
+}
+
+#[test]
+fn a_node_that_answers_again_is_not_well_before_it_is_trusted() {
+    let mut readings = well();
+    readings.nodes[1].condition = NodeCondition::Returning;
+    let all = judge(&Config::default(), &readings, &busy(), &old());
+    let verdict = all.iter().find(|c| c.key == (Rule::Node, Some("db2".into()))).unwrap().verdict;
+    assert_eq!(verdict, Verdict::Between, "or a node that flaps would be told each time");
 }
 
 #[test]

@@ -224,7 +224,7 @@ impl<B: Backend> Call<'_, B> {
     pub(super) fn nobody(&self) -> Error {
         let mut refusals = self.refusals.clone();
         let topology = self.runtime.cluster.topology();
-        for node in topology.nodes.iter().filter(|n| n.state != NodeState::Healthy) {
+        for node in topology.nodes.iter().filter(|n| !n.state.serves()) {
             if !refusals.iter().any(|r| r.node == node.name) {
                 refusals.push(Refusal {
                     node: node.name.clone(),

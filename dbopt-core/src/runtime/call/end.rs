@@ -97,6 +97,9 @@ impl<B: Backend> Call<'_, B> {
                 if kind.is_some_and(FaultKind::suspects_node) {
                     self.suspect();
                     lease.close();
+                } else if kind == Some(FaultKind::ReadOnly) {
+                    self.recheck();
+                    lease.close();
                 }
                 if kind.is_some_and(FaultKind::may_succeed_elsewhere) && self.may_run_again() {
                     return Verdict::RunAgain;
@@ -238,6 +241,13 @@ impl<B: Backend> Call<'_, B> {
     fn suspect(&self) {
         if let Some(target) = self.at {
             self.runtime.cluster.suspect(target.node);
+        }
+    }
+
+    /// A node that takes no writes any more may have been demoted; or the session was made read-only by the body.
+    fn recheck(&self) {
+        if let Some(target) = self.at {
+            self.runtime.cluster.recheck(target.node);
         }
     }
 

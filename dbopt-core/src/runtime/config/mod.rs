@@ -70,6 +70,9 @@ pub struct Node {
     pub name: String,
     /// Its URL.
     pub url: Secret,
+    /// Where a node exporter tells about its machine, such as `http://db2:9100/metrics`; for `cluster.host.source = "node_exporter"`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host_metrics: String,
 }
 
 /// How long a call may take, and how often it is tried.
@@ -142,6 +145,7 @@ impl Config {
         let mut found = self.pool.problems(self.node_count().max(1));
         found.extend(self.routing.problems());
         found.extend(self.cluster.problems());
+        found.extend(self.exporter_problems());
         found.extend(self.cache.problems());
         found.extend(self.breaker.problems());
         found.extend(self.retry.problems());
@@ -149,6 +153,34 @@ impl Config {
         found.extend(self.call.problems());
         found.extend(self.alerts.problems());
         found
+    }
+
+    fn exporter_problems(&self) -> Vec<String> {
+        if self.cluster.host.source != cluster::HostSourceKind::NodeExporter {
+            return Vec::new();
+        }
+        if self.database.nodes.iter().all(|node| node.host_metrics.is_empty()) {
+            return vec![
+                "cluster.host.source = \"node_exporter\" and no exporter is named: write host_metrics = \"http://db1:9100/metrics\" \
+                 for each of [[database.nodes]]"
+                    .into(),
+            ];
+        }
+        let wrong = |node: &&Node| !node.host_metrics.is_empty() && !node.host_metrics.starts_with("http://");
+        let text = |node: &Node| {
+            format!(
+                "database.nodes: host_metrics of `{}` must begin with http:// (an exporter behind TLS needs a source of your own, in \
+                 code)",
+                node.name
+            )
+        };
+        self.database.nodes.iter().filter(wrong).map(text).collect()
+    }
+
+    /// Where a node exporter tells about the machine of the node called `name`.
+    pub(crate) fn exporter_of(&self, name: &str) -> Option<Arc<str>> {
+        let node = self.database.nodes.iter().find(|node| node.name == name && !node.host_metrics.is_empty());
+        node.map(|node| node.host_metrics.as_str().into())
     }
 
     fn node_count(&self) -> usize {
@@ -170,12 +202,11 @@ impl Config {
             ));
         }
         let mut named = nodes.clone();
-        named.extend(
-            std::iter::once(url)
-                .filter(|u| !u.is_empty())
-                .chain(replicas)
-                .map(|url| Node { name: host_and_port(url.expose()), url: url.clone() }),
-        );
+        named.extend(std::iter::once(url).filter(|u| !u.is_empty()).chain(replicas).map(|url| Node {
+            name: host_and_port(url.expose()),
+            url: url.clone(),
+            host_metrics: String::new(),
+        }));
         for (i, node) in named.iter().enumerate() {
             if named[..i].iter().any(|other| other.name == node.name) {
                 return Err(super::config_error(format!(
@@ -226,7 +257,11 @@ mod tests {
     #[test]
     fn both_forms_of_naming_servers_are_a_contradiction() {
         let mut config = Config::for_urls(["postgres://db1/x"]);
-        config.database.nodes.push(Node { name: "a".into(), url: Secret::new("postgres://a/x") });
+        config.database.nodes.push(Node {
+            name: "a".into(),
+            url: Secret::new("postgres://a/x"),
+            host_metrics: String::new(),
+        });
         assert!(config.endpoints(|_| Ok(())).unwrap_err().to_string().contains("keep one of the two"));
     }
 

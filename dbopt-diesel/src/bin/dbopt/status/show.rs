@@ -74,9 +74,9 @@ fn nodes(view: &View, before: Option<&Before<'_>>) -> String {
     for node in &view.nodes {
         table.add_row(row(node, view, before).into_iter().enumerate().filter_map(shown));
     }
-    let causes = view.nodes.iter().filter_map(|node| {
-        let cause = node.cause.as_ref()?;
-        Some(format!("\n  {} {cause}", paint(&format!("{}:", node.name), state_style(&node.state))))
+    let causes = view.nodes.iter().flat_map(|node| {
+        let name = paint(&format!("{}:", node.name), state_style(&node.state));
+        node.cause.iter().chain(&node.notes).map(move |text| format!("\n  {name} {text}"))
     });
     term::lines(&table) + &causes.collect::<String>()
 }

@@ -35,6 +35,8 @@ pub(super) struct Node {
     #[serde(default)]
     pub(super) upstream: Option<String>,
     #[serde(default)]
+    pub(super) notes: Vec<String>,
+    #[serde(default)]
     pub(super) host: Host,
     #[serde(default)]
     pub(super) balance: Option<Balance>,
