@@ -23,6 +23,8 @@ pub struct Gauges {
     pub pools: Vec<PoolGauges>,
     /// One per node and lane.
     pub circuits: Vec<CircuitCounts>,
+    /// Reads that the primary did not serve in place of replicas.
+    pub reads_shed: u64,
     /// What was repeated.
     pub retries: RetryCounts,
     /// The cache's counters, where there is a cache.
@@ -44,6 +46,8 @@ pub struct NodeGauges {
     pub primary: bool,
     /// How far behind it is, where that is known.
     pub lag_seconds: Option<f64>,
+    /// Its weight among the replicas, if it is one.
+    pub weight: Option<f64>,
 }
 
 /// A pool at the moment of the scrape.
@@ -169,6 +173,21 @@ impl Scrape {
             None,
             nodes.iter().map(|n| ([("node", n.node.clone())], f64::from(u8::from(n.primary)))),
         )?;
+        let weights = nodes.iter().filter_map(|n| Some(([("node", n.node.clone())], n.weight?)));
+        gauge(
+            encoder,
+            "dbopt_node_weight",
+            "The replica's weight among the others; 0 while it gets no reads",
+            None,
+            weights,
+        )?;
+        let shed = encoder.encode_descriptor(
+            "dbopt_reads_shed",
+            "Reads refused because no replica could serve them and the primary had enough to do",
+            None,
+            MetricType::Counter,
+        )?;
+        ConstCounter::new(self.gauges.reads_shed).encode(shed)?;
         let known = nodes.iter().filter_map(|n| Some(([("node", n.node.clone())], n.lag_seconds?)));
         gauge(
             encoder,

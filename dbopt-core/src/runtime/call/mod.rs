@@ -14,6 +14,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use super::Runtime;
@@ -62,6 +63,10 @@ pub struct Call<'a, B: Backend> {
     outcome: Outcome,
     after: After,
     pub(super) limits: Limits,
+    /// When it came to its node, if it was on another one before.
+    came_at: Instant,
+    /// Its place among the reads that the primary serves for replicas.
+    stand_in: Option<SemaphorePermit<'a>>,
 }
 
 /// How one run of a body ended.
@@ -106,6 +111,8 @@ impl<'a, B: Backend> Call<'a, B> {
             outcome: Outcome::Ok,
             after: After::default(),
             limits: Limits::default(),
+            came_at: started,
+            stand_in: None,
         }
     }
 

@@ -11,6 +11,7 @@ pub use crate::secret::Secret;
 
 use crate::backend::Endpoint;
 use crate::error::ConfigError;
+use crate::route::balance::Schedule;
 use crate::{alert, breaker, cache, cluster, duration, limit, pool, route};
 
 /// All settings. [`Config::load`] reads them from `dbopt.toml` and `DBOPT_*` variables.
@@ -70,6 +71,14 @@ pub struct Node {
     pub name: String,
     /// Its URL.
     pub url: Secret,
+    /// How much it can do beside the other replicas: one of weight 2 gets twice as many reads, and connections for them, as one of weight 1.
+    /// Default 1. Too low: it idles. Too high: it is slow, and the balancer corrects that as far as it can.
+    #[serde(default = "one")]
+    pub weight: f64,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 /// How long a call may take, and how often it is tried.
@@ -90,6 +99,27 @@ pub struct CallConfig {
 impl Default for CallConfig {
     fn default() -> Self {
         CallConfig { timeout: Duration::from_secs(30), attempts: 3, resolve_outcome: false }
+    }
+}
+
+impl Database {
+    fn problems(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for node in self.nodes.iter().filter(|node| !(0.01..=100.0).contains(&node.weight)) {
+            found.push(format!(
+                "database.nodes: the weight {} of `{}` is no capacity: write 0.01 to 100, 1 is usual; to send it no reads, leave it out",
+                node.weight, node.name
+            ));
+        }
+        let count = self.nodes.len() + self.replicas.len();
+        if count >= Schedule::MAX_NODES {
+            found.push(format!(
+                "database: {} servers: name at most {}, such as those near the application",
+                count + 1,
+                Schedule::MAX_NODES
+            ));
+        }
+        found
     }
 }
 
@@ -148,7 +178,13 @@ impl Config {
         found.extend(self.limit.problems());
         found.extend(self.call.problems());
         found.extend(self.alerts.problems());
+        found.extend(self.database.problems());
         found
+    }
+
+    /// The nodes' weights, in the order of the endpoints.
+    pub(crate) fn capacities(&self) -> Vec<f64> {
+        self.named_nodes().into_iter().flatten().map(|node| node.weight).collect()
     }
 
     fn node_count(&self) -> usize {
@@ -170,12 +206,11 @@ impl Config {
             ));
         }
         let mut named = nodes.clone();
-        named.extend(
-            std::iter::once(url)
-                .filter(|u| !u.is_empty())
-                .chain(replicas)
-                .map(|url| Node { name: host_and_port(url.expose()), url: url.clone() }),
-        );
+        named.extend(std::iter::once(url).filter(|u| !u.is_empty()).chain(replicas).map(|url| Node {
+            name: host_and_port(url.expose()),
+            url: url.clone(),
+            weight: 1.0,
+        }));
         for (i, node) in named.iter().enumerate() {
             if named[..i].iter().any(|other| other.name == node.name) {
                 return Err(super::config_error(format!(
@@ -224,9 +259,20 @@ mod tests {
     }
 
     #[test]
+    fn a_weight_is_a_capacity() {
+        let node = |weight: &str| {
+            Config::from_toml(&format!("[[database.nodes]]\nname = \"a\"\nurl = \"postgres://a/x\"\n{weight}"))
+        };
+        assert_eq!(node("").unwrap().capacities(), [1.0]);
+        assert_eq!(node("weight = 2.5").unwrap().capacities(), [2.5]);
+        let error = node("weight = 0").unwrap_err().to_string();
+        assert!(error.contains("the weight 0 of `a`") && error.contains("0.01 to 100"), "{error}");
+    }
+
+    #[test]
     fn both_forms_of_naming_servers_are_a_contradiction() {
         let mut config = Config::for_urls(["postgres://db1/x"]);
-        config.database.nodes.push(Node { name: "a".into(), url: Secret::new("postgres://a/x") });
+        config.database.nodes.push(Node { name: "a".into(), url: Secret::new("postgres://a/x"), weight: 1.0 });
         assert!(config.endpoints(|_| Ok(())).unwrap_err().to_string().contains("keep one of the two"));
     }
 

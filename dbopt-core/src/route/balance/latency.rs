@@ -1,0 +1,301 @@
+//! How slow each replica is beside the others, from what calls took there. Pure.
+//!
+//! What calls take depends on what they do, so replicas are compared method by method: a method is to a call what its class of
+//! statements is to a statement. And it depends on chance, so a replica is as slow as can be told apart from chance: one call that stalled among a
+//! hundred says nothing, three that took a hundred times as long as usual say all.
+
+use std::collections::HashMap;
+
+use crate::observe::{BOUNDS, CallCounts, HistogramCounts};
+use crate::op::Lane;
+
+/// What is left of a second's calls a second later: they are forgotten by half in six and a half seconds.
+const KEPT: f64 = 0.9;
+
+/// How many standard errors a difference must have to be one.
+const SURE: f64 = 2.0;
+
+/// A call that failed for the node's reasons counts as one that took so many times as long as usual: a node that fails at once is not fast.
+const PENALTY: f64 = 30.0;
+
+/// In how many seconds a replica that is seen to be fast again loses half of its slowness, as a power: 100 becomes 10.
+const HALVED_WHEN_FAST: f64 = 5.0;
+
+/// The same while too few calls run there to tell.
+const HALVED_UNSEEN: f64 = 30.0;
+
+/// What is remembered of the calls.
+#[derive(Debug, Default)]
+pub(super) struct Latencies {
+    /// By the method's id and the node.
+    windows: HashMap<(usize, usize), Window>,
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Clone)]
+struct Node {
+    faults_seen: u64,
+    faults: f64,
+    /// How many times as long as on the fastest node its calls take; rises at once, decays.
+    slowness: f64,
+}
+
+/// The lately ended calls of a method on a node.
+#[derive(Debug)]
+struct Window {
+    seen: HistogramCounts,
+    seen_elsewhere: f64,
+    count: f64,
+    seconds: f64,
+    /// The sums of the calls' times and of their squares, as the histogram's buckets tell them.
+    told: f64,
+    squares: f64,
+}
+
+impl Window {
+    fn new() -> Self {
+        let seen = HistogramCounts::default();
+        Window { seen, seen_elsewhere: 0.0, count: 0.0, seconds: 0.0, told: 0.0, squares: 0.0 }
+    }
+
+    fn add(&mut self, counts: &CallCounts, kept: f64) {
+        for value in [&mut self.count, &mut self.seconds, &mut self.told, &mut self.squares] {
+            *value *= kept;
+        }
+        for (i, (now, before)) in counts.latency.buckets.iter().zip(self.seen.buckets).enumerate() {
+            let new = now.saturating_sub(before) as f64;
+            let lower = if i == 0 { 0.0 } else { BOUNDS[i - 1] };
+            let upper = BOUNDS.get(i).copied().unwrap_or(lower);
+            let middle = (lower + upper) / 2.0;
+            self.count += new;
+            self.told += new * middle;
+            self.squares += new * (middle * middle + (upper - lower).powi(2) / 12.0);
+        }
+        // What a call lost on other nodes before it came here is not this one's.
+        let elsewhere = (counts.elsewhere - self.seen_elsewhere).max(0.0);
+        self.seconds += (counts.latency.sum - self.seen.sum - elsewhere).max(0.0);
+        (self.seen, self.seen_elsewhere) = (counts.latency.clone(), counts.elsewhere);
+    }
+
+    fn forget(&mut self) {
+        (self.count, self.seconds, self.told, self.squares) = (0.0, 0.0, 0.0, 0.0);
+    }
+
+    fn mean(&self) -> f64 {
+        self.seconds / self.count
+    }
+
+    /// The square of the standard error of `seconds`. The calls are joined by one that is off by all of the mean, so that few that agree prove little.
+    fn variance(&self) -> f64 {
+        (self.squares - self.told * self.told / self.count).max(0.0) + self.mean().powi(2)
+    }
+}
+
+impl Latencies {
+    /// Takes in what was counted up to now, `seconds` after the last time; only nodes in `compared` are compared, and the others forgotten.
+    pub(super) fn learn(&mut self, counts: &[CallCounts], faults: &[u64], compared: &[bool], seconds: f64) {
+        let kept = KEPT.powf(seconds);
+        self.nodes.resize(compared.len(), Node { faults_seen: 0, faults: 0.0, slowness: 1.0 });
+        for count in counts.iter().filter(|c| c.lane == Lane::Read) {
+            let window = self.windows.entry((count.id, count.node)).or_insert_with(Window::new);
+            window.add(count, kept);
+            if !compared.get(count.node).is_some_and(|compared| *compared) {
+                window.forget();
+            }
+        }
+        for ((node, &total), &compared) in self.nodes.iter_mut().zip(faults).zip(compared) {
+            node.faults = node.faults * kept + total.saturating_sub(node.faults_seen) as f64;
+            node.faults_seen = total;
+            if !compared {
+                (node.faults, node.slowness) = (0.0, 1.0);
+            }
+        }
+        self.judge(seconds);
+    }
+
+    /// How many times as long as on the fastest node calls take there; 1 when nothing is known.
+    pub(super) fn slowness(&self, node: usize) -> f64 {
+        self.nodes.get(node).map_or(1.0, |node| node.slowness)
+    }
+
+    fn judge(&mut self, seconds: f64) {
+        let usual = self.usual();
+        let known = || self.windows.iter().filter(|(_, window)| window.count >= 0.5);
+        let (mut all, mut calls) = (0.0, 0.0);
+        // Per node: what its calls took, what they would have taken on the fastest node, and how sure that is.
+        let mut sums = vec![(0.0, 0.0, 0.0); self.nodes.len()];
+        for ((method, node), window) in known() {
+            let expected = window.count * usual[method];
+            (all, calls) = (all + expected, calls + window.count);
+            let sum = &mut sums[*node];
+            *sum = (sum.0 + window.seconds, sum.1 + expected, sum.2 + window.variance());
+        }
+        let usual_call = if calls > 0.0 { all / calls } else { 1.0 };
+        for (node, (took, expected, variance)) in self.nodes.iter_mut().zip(sums) {
+            let failed = node.faults * usual_call;
+            let (took, expected) = (took + PENALTY * failed, expected + failed);
+            let error = SURE * (variance + node.faults * (PENALTY * usual_call).powi(2) / 4.0).sqrt();
+            let range = (expected > 0.0).then(|| ((took - error) / expected, (took + error) / expected));
+            node.slowness = follow(node.slowness, range, seconds);
+        }
+    }
+
+    /// Per method the mean time on the fastest node, told with care: a node that was fast a few times sets no standard.
+    fn usual(&self) -> HashMap<usize, f64> {
+        let mut usual: HashMap<usize, f64> = HashMap::new();
+        for ((method, _), window) in self.windows.iter().filter(|(_, window)| window.count >= 0.5) {
+            let at_most = window.mean() + SURE * window.variance().sqrt() / window.count;
+            usual.entry(*method).and_modify(|least| *least = least.min(at_most)).or_insert(at_most);
+        }
+        usual
+    }
+}
+
+/// The slowness after another `seconds`, in which it was seen to lie in `range`: a peak EWMA.
+fn follow(slowness: f64, range: Option<(f64, f64)>, seconds: f64) -> f64 {
+    match range {
+        Some((least, _)) if least >= slowness => least,
+        Some((least, most)) if most < slowness => {
+            slowness.powf(0.5f64.powf(seconds / HALVED_WHEN_FAST)).max(least).max(1.0)
+        }
+        _ => slowness.powf(0.5f64.powf(seconds / HALVED_UNSEEN)).max(1.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::{Calls, Outcome};
+    use crate::op::{Intent, Op};
+    use std::time::Duration;
+
+    static QUICK: Op = Op::new("Things::quick", Intent::Read);
+    static HEAVY: Op = Op::new("Things::heavy", Intent::Read);
+
+    struct Bench {
+        calls: Calls,
+        latencies: Latencies,
+        faults: Vec<u64>,
+    }
+
+    fn bench(nodes: usize) -> Bench {
+        Bench { calls: Calls::new(nodes), latencies: Latencies::default(), faults: vec![0; nodes] }
+    }
+
+    impl Bench {
+        fn ran(&self, op: &'static Op, node: usize, calls: u64, millis: f64) {
+            for n in 0..calls {
+                // Some scatter, as there always is.
+                let took = Duration::from_secs_f64(millis / 1e3 * (0.7 + 0.6 * (n % 7) as f64 / 6.0));
+                self.calls.method(op).series(node, Lane::Read).record(Outcome::Ok, took);
+            }
+        }
+
+        fn second(&mut self) -> Vec<f64> {
+            let compared = vec![true; self.faults.len()];
+            self.latencies.learn(&self.calls.counts(), &self.faults, &compared, 1.0);
+            (0..self.faults.len()).map(|node| self.latencies.slowness(node)).collect()
+        }
+    }
+
+    #[test]
+    fn a_replica_that_turns_slow_is_known_after_a_second() {
+        let mut bench = bench(3);
+        for _ in 0..20 {
+            (0..3).for_each(|node| bench.ran(&QUICK, node, 100, 2.0));
+            assert_eq!(bench.second(), [1.0; 3]);
+        }
+        (0..2).for_each(|node| bench.ran(&QUICK, node, 100, 2.0));
+        bench.ran(&QUICK, 2, 30, 302.0);
+        let slowness = bench.second();
+        assert!(slowness[0] == 1.0 && slowness[1] == 1.0 && slowness[2] > 4.0, "{slowness:?}");
+    }
+
+    #[test]
+    fn the_mix_of_methods_makes_nobody_slow() {
+        let mut bench = bench(2);
+        for _ in 0..10 {
+            (bench.ran(&QUICK, 0, 300, 1.0), bench.ran(&HEAVY, 0, 10, 200.0));
+            (bench.ran(&QUICK, 1, 100, 1.0), bench.ran(&HEAVY, 1, 100, 200.0));
+            assert!(bench.second().iter().all(|slowness| *slowness < 1.05));
+        }
+    }
+
+    #[test]
+    fn one_stall_among_a_hundred_calls_is_chance() {
+        let mut bench = bench(2);
+        for _ in 0..5 {
+            (bench.ran(&QUICK, 0, 100, 1.0), bench.ran(&QUICK, 1, 99, 1.0), bench.ran(&QUICK, 1, 1, 400.0));
+            assert_eq!(bench.second()[1], 1.0);
+            (0..2).for_each(|_| drop(bench.second()));
+        }
+    }
+
+    #[test]
+    fn failing_quickly_is_not_being_fast() {
+        let mut bench = bench(2);
+        for _ in 0..5 {
+            (bench.ran(&QUICK, 0, 100, 5.0), bench.ran(&QUICK, 1, 50, 5.0));
+            bench.faults[1] += 50;
+            bench.second();
+        }
+        assert!(bench.latencies.slowness(1) > 5.0, "{}", bench.latencies.slowness(1));
+        assert_eq!(bench.latencies.slowness(0), 1.0);
+    }
+
+    #[test]
+    fn what_a_call_lost_elsewhere_is_not_this_nodes() {
+        let mut bench = bench(2);
+        (0..2).for_each(|node| bench.ran(&QUICK, node, 100, 2.0));
+        for _ in 0..50 {
+            let method = bench.calls.method(&QUICK);
+            method.series(1, Lane::Read).record(Outcome::Ok, Duration::from_millis(2002));
+            method.series(1, Lane::Read).spent_elsewhere(Duration::from_secs(2));
+        }
+        assert!(bench.second()[1] < 1.25);
+    }
+
+    #[test]
+    fn a_slow_one_that_is_hardly_asked_stays_known_and_recovers() {
+        let mut bench = bench(3);
+        bench.ran(&QUICK, 2, 60, 302.0);
+        for _ in 0..60 {
+            (0..2).for_each(|node| bench.ran(&QUICK, node, 300, 2.0));
+            bench.ran(&QUICK, 2, 1, 302.0);
+            bench.second();
+        }
+        assert!(bench.latencies.slowness(2) > 30.0, "{}", bench.latencies.slowness(2));
+        let mut seconds = 0;
+        while bench.latencies.slowness(2) > 1.25 {
+            (0..3).for_each(|node| bench.ran(&QUICK, node, if node == 2 { 1 } else { 300 }, 2.0));
+            bench.second();
+            seconds += 1;
+        }
+        assert!((10..90).contains(&seconds), "{seconds}");
+    }
+
+    #[test]
+    fn without_any_call_it_is_forgotten_in_minutes() {
+        let mut bench = bench(2);
+        (bench.ran(&QUICK, 0, 100, 2.0), bench.ran(&QUICK, 1, 100, 200.0));
+        assert!(bench.second()[1] > 50.0);
+        for _ in 0..60 {
+            bench.second();
+        }
+        assert!(bench.latencies.slowness(1) > 1.5, "not at once");
+        for _ in 0..180 {
+            bench.second();
+        }
+        assert!(bench.latencies.slowness(1) < 1.25);
+    }
+
+    #[test]
+    fn a_node_that_was_away_starts_anew() {
+        let mut bench = bench(2);
+        (bench.ran(&QUICK, 0, 100, 2.0), bench.ran(&QUICK, 1, 100, 200.0));
+        assert!(bench.second()[1] > 50.0);
+        bench.latencies.learn(&bench.calls.counts(), &[0, 0], &[true, false], 1.0);
+        assert_eq!(bench.latencies.slowness(1), 1.0);
+        assert_eq!(bench.second()[1], 1.0);
+    }
+}
