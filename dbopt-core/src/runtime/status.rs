@@ -76,7 +76,7 @@ pub struct NodeStatus {
     pub calls: BTreeMap<&'static str, u64>,
     /// Its pools.
     pub pools: Vec<PoolStatus>,
-    /// What its part of the reads is made of, where it serves some as a replica.
+    /// What its part of the reads is made of; absent for the primary.
     pub balance: Option<NodeBalance>,
 }
 
@@ -149,7 +149,7 @@ impl<B: Backend> Runtime<B> {
                 position: self.cluster.visible(&topology, i).map(|p| p.to_string()),
                 lag_seconds: node.lag.seconds(),
                 calls: calls_by_lane(&counts, i),
-                balance: balance.get(i).copied().filter(|_| node.role == Some(Role::Replica)),
+                balance: balance.get(i).copied().filter(|_| topology.primary != Some(i)),
                 pools: self.pools[i].iter().map(|pool| pool.status()).filter(|p| p.max > 0).collect(),
             })
             .collect();
