@@ -20,12 +20,8 @@ static READ: Op = Op::new("Things::read", Intent::Read);
 
 const REPLICAS: usize = 3;
 
-const WISHES: Wishes = Wishes {
-    max_lag: Duration::from_secs(5),
-    token: None,
-    primary_only: false,
-    worth_waiting: Duration::from_secs(2),
-};
+const WISHES: Wishes =
+    Wishes { max_lag: Duration::from_secs(5), token: None, primary_only: false, worth_waiting: Duration::from_secs(2) };
 
 /// Nothing is suspect; loads are read as the runtime reads them.
 struct Quiet(Vec<AtomicU32>);

@@ -250,8 +250,10 @@ async fn r09_5_without_replicas_the_primary_serves_reads() {
     assert_eq!(shares["primary"], 1.0, "{shares:?}");
     cluster.replica(1).start().await.unwrap();
     until("one is back", Duration::from_secs(15), async || balance(&things, "replica-1").weight > 0.0).await;
+    // Its connections are opened by the first who come.
+    readers.go_on(500).await;
     let shares = readers.shares(&things, 1000).await;
-    assert!(shares["primary"] < 0.05, "{shares:?}");
+    assert!(shares["primary"] < 0.1, "{shares:?}");
     assert_eq!(readers.stop().await, Vec::<String>::new());
 }
 

@@ -21,6 +21,9 @@ impl Turn<'_> {
     /// with the read added. Two instances that know the same draw differently, so they do not all run to the same node.
     pub fn choose(&self, may_serve: u64, load: impl Fn(usize) -> u32) -> Option<usize> {
         let serves = |node: &usize| *node < Schedule::MAX_NODES && may_serve & (1 << *node) != 0;
+        if may_serve == 0 {
+            return None;
+        }
         let first = match self.schedule.turn(self.number).filter(serves) {
             Some(node) => node,
             None => (1..=DRAWS)
