@@ -31,7 +31,8 @@ struct Cli {
     /// How much later each answer of the slow replica comes, in milliseconds.
     #[arg(long, default_value_t = 300)]
     delay: u64,
-    /// How many sessions keep the processors of the busy replica in use. On one machine they are everybody's.
+    /// How many sessions keep the processors of the busy replica in use. On one machine they are everybody's, so there are as many on the
+    /// primary, which serves none of these reads, while all is well.
     #[arg(long, default_value_t = 1)]
     burn: usize,
     /// Write the figures to this file.
@@ -106,17 +107,16 @@ async fn run(cli: &Cli, cluster: &Cluster, ways: &[(&'static str, Things); 2]) -
         })
         .collect();
     let watching = tokio::spawn(watch(ways[0].1.clone(), end));
+    let burning = burners(cli.burn, cluster.primary().direct_url());
     sleep_until(began + Duration::from_secs(bad.0)).await;
+    drop(burning);
     let proxy = cluster.replica(1).proxy().context("a proxy")?;
     proxy.delay(Duration::from_millis(cli.delay / 2));
-    let mut burning = JoinSet::new();
-    for _ in 0..cli.burn {
-        let url = cluster.replica(2).direct_url();
-        burning.spawn(async move { burn(&url).await });
-    }
+    let burning = burners(cli.burn, cluster.replica(2).direct_url());
     sleep_until(began + Duration::from_secs(bad.1)).await;
     proxy.delay(Duration::ZERO);
-    burning.shutdown().await;
+    drop(burning);
+    let _burning = burners(cli.burn, cluster.primary().direct_url());
     let mut figures = Vec::new();
     for ((reads, generator), (name, _)) in generators.into_iter().zip(ways) {
         let errors = generator.await?;
@@ -159,6 +159,16 @@ async fn watch(things: Things, end: Instant) -> BTreeMap<String, Vec<f64>> {
         }
     }
     parts
+}
+
+/// So many sessions that keep the server's processors in use until they are dropped.
+fn burners(count: usize, url: String) -> JoinSet<()> {
+    let mut all = JoinSet::new();
+    for _ in 0..count {
+        let url = url.clone();
+        all.spawn(async move { burn(&url).await });
+    }
+    all
 }
 
 /// Keeps a processor in use from a session on the server.
