@@ -190,7 +190,8 @@ fn a_hundred_instances_do_not_run_together() {
         let p99: Vec<f64> = parts().map(|(from, until)| course.p99_ms(from, until)).collect();
         println!("{name}: most {most:.2?} of the mean, p99 {p99:.1?} ms");
     };
-    (describe("balanced", &balanced), describe("always the best", &best));
+    describe("balanced", &balanced);
+    describe("always the best", &best);
     let last = balanced.windows.last().expect("a window");
     assert!(balanced.most(1, 5) < 1.25, "all alike: {}", balanced.most(1, 5));
     assert!(balanced.most(6, 30) < 1.5, "four share what the fifth cannot do: {}", balanced.most(6, 30));
