@@ -255,6 +255,8 @@ pub enum Reason {
     NoPrimary,
     /// The replica has not replayed what the caller has written.
     Behind,
+    /// The primary serves as many reads in place of replicas as it may.
+    Shed,
     /// The pool is closed.
     Closed,
     /// Something else; see the detail.
@@ -278,6 +280,11 @@ impl Reason {
     /// Whether the reason lies with the node, not with this instance's own limits.
     pub const fn is_node_fault(self) -> bool {
         matches!(self, Reason::Refused | Reason::ConnectTimeout | Reason::NotReady | Reason::UnknownHost)
+    }
+
+    /// Whether the node's pool has more to do than it can.
+    pub const fn tells_of_load(self) -> bool {
+        matches!(self, Reason::AcquireTimeout | Reason::QueueFull)
     }
 
     /// Whether the same may be otherwise in a moment, so that it makes sense to wait for another attempt to connect.
@@ -313,6 +320,7 @@ impl Reason {
             Reason::AcquireTimeout => "acquire_timeout",
             Reason::NoPrimary => "no_primary",
             Reason::Behind => "behind",
+            Reason::Shed => "shed",
             Reason::Closed => "closed",
             Reason::Other => "other",
         }

@@ -28,9 +28,16 @@ pub struct Series {
     latency: Histogram,
     application_errors: AtomicU64,
     infrastructure_errors: AtomicU64,
+    /// What of all latencies was spent on other nodes before.
+    elsewhere_nanos: AtomicU64,
 }
 
 impl Series {
+    /// Notes that a call that is recorded here spent so much of its time on other nodes.
+    pub fn spent_elsewhere(&self, time: Duration) {
+        self.elsewhere_nanos.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+    }
+
     /// Counts one call.
     pub fn record(&self, outcome: Outcome, took: Duration) {
         self.latency.record(took);
@@ -79,6 +86,8 @@ impl MethodCalls {
 /// What was counted for a method on one node and lane.
 #[derive(Debug, Clone)]
 pub struct CallCounts {
+    /// The method's id.
+    pub id: usize,
     /// The method.
     pub method: &'static str,
     /// The node's place in the configuration.
@@ -91,6 +100,8 @@ pub struct CallCounts {
     pub application_errors: u64,
     /// Calls that failed for the node's or dbopt's reasons.
     pub infrastructure_errors: u64,
+    /// What of all latencies was spent on other nodes before, in seconds.
+    pub elsewhere: f64,
 }
 
 /// The calls of every method.
@@ -139,12 +150,14 @@ impl Calls {
             for (i, series) in method.series.iter().enumerate() {
                 let Some(series) = series.get() else { continue };
                 all.push(CallCounts {
+                    id: method.op.id(),
                     method: method.op.name(),
                     node: i / Lane::ALL.len(),
                     lane: Lane::ALL[i % Lane::ALL.len()],
                     latency: series.latency.counts(),
                     application_errors: series.application_errors.load(Ordering::Relaxed),
                     infrastructure_errors: series.infrastructure_errors.load(Ordering::Relaxed),
+                    elsewhere: series.elsewhere_nanos.load(Ordering::Relaxed) as f64 / 1e9,
                 });
             }
         }

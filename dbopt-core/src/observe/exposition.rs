@@ -28,6 +28,8 @@ pub struct Gauges {
     pub pools: Vec<PoolGauges>,
     /// One per node and lane.
     pub circuits: Vec<CircuitCounts>,
+    /// Reads that the primary did not serve in place of replicas.
+    pub reads_shed: u64,
     /// What was repeated.
     pub retries: RetryCounts,
     /// The cache's counters, where there is a cache.

@@ -26,6 +26,8 @@ pub struct NodeGauges {
     pub lag_bytes: Option<u64>,
     /// How often it was lost.
     pub losses: u64,
+    /// Its weight among the replicas, if it is one.
+    pub weight: Option<f64>,
     /// The shares of its machine's processors, memory and disk in use, where they are known.
     pub host: [Option<f64>; 3],
 }
@@ -56,6 +58,16 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, gauges: &Gauges) -> fm
     gauge(encoder, "dbopt_replication_lag", help, Some(&Unit::Seconds), seconds)?;
     let bytes = nodes.iter().filter_map(|n| Some((label(n), n.lag_bytes? as f64)));
     gauge(encoder, "dbopt_replication_lag", "The log that the node has still to replay", Some(&Unit::Bytes), bytes)?;
+    let help = "The replica's weight among the others; 0 while it gets no reads";
+    let weights = nodes.iter().filter_map(|n| Some((label(n), n.weight?)));
+    gauge(encoder, "dbopt_node_weight", help, None, weights)?;
+    let shed = encoder.encode_descriptor(
+        "dbopt_reads_shed",
+        "Reads refused because no replica could serve them and the primary had enough to do",
+        None,
+        MetricType::Counter,
+    )?;
+    ConstCounter::new(gauges.reads_shed).encode(shed)?;
     let counts = ["serving", "wanted"].into_iter().zip(gauges.replicas);
     let counts = counts.map(|(kind, count)| ([("kind", kind.to_owned())], count as f64));
     gauge(encoder, "dbopt_replicas", "Replicas that serve reads, and how many there should be", None, counts)?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
@@ -35,6 +35,7 @@ pub struct Pool<B: Backend> {
     /// Kept for the life of the pool, whatever its share is.
     pub(super) circuit: Arc<Circuit>,
     pub(super) lobby: Mutex<Lobby<Box<Slot<B>>, Caller<B>>>,
+    load: Arc<AtomicU32>,
     pub(super) attempts: Mutex<Attempts>,
     /// Signalled whenever a connection was opened or could not be.
     pub(super) settled: Notify,
@@ -112,12 +113,14 @@ impl<B: Backend> Pool<B> {
         config: Arc<Config>,
         breaker: &breaker::Config,
     ) -> Arc<Self> {
+        let lobby = Lobby::new();
         Arc::new(Pool {
+            load: lobby.load(),
             circuit: Circuit::new(endpoint.name.clone(), lane, breaker),
             node: endpoint.name.clone(),
             lane,
             store: Store::new(backend, endpoint, lane, budget.clone(), &config),
-            lobby: Mutex::new(Lobby::new()),
+            lobby: Mutex::new(lobby),
             attempts: Mutex::default(),
             settled: Notify::new(),
             runtime: Handle::current(),
@@ -319,6 +322,11 @@ impl<B: Backend> Pool<B> {
         }
         drop(slot);
         self.open_wanted();
+    }
+
+    /// How many calls hold a connection or wait for one; takes no lock.
+    pub fn load(&self) -> u32 {
+        self.load.load(Ordering::Relaxed)
     }
 
     /// Connections lent to calls.

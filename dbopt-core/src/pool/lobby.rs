@@ -1,6 +1,8 @@
 //! Who waits and what is ready: the pool's state, as a value without I/O.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::op::Op;
 
@@ -25,6 +27,8 @@ pub(super) struct Lobby<S, W> {
     pub(super) closed: bool,
     holders: Vec<Option<Holder>>,
     free_seats: Vec<u32>,
+    /// How many hold a connection or wait for one, for those who compare pools without their locks.
+    load: Arc<AtomicU32>,
 }
 
 /// Who holds a connection.
@@ -58,7 +62,18 @@ impl<S, W: Waiter> Lobby<S, W> {
             closed: false,
             holders: Vec::new(),
             free_seats: Vec::new(),
+            load: Arc::default(),
         }
+    }
+
+    /// How many hold a connection or wait for one, kept up to date.
+    pub(super) fn load(&self) -> Arc<AtomicU32> {
+        self.load.clone()
+    }
+
+    fn tell_load(&self) {
+        let load = self.holders.len() - self.free_seats.len() + self.waiting.len();
+        self.load.store(load as u32, Ordering::Relaxed);
     }
 
     /// Takes the connection used last, unless someone came earlier and still waits.
@@ -73,6 +88,7 @@ impl<S, W: Waiter> Lobby<S, W> {
                 return Some(waiter);
             }
         }
+        self.tell_load();
         None
     }
 
@@ -85,19 +101,23 @@ impl<S, W: Waiter> Lobby<S, W> {
             return Err(waiter);
         }
         self.waiting.push_back(waiter);
+        self.tell_load();
         Ok(())
     }
 
     /// Takes those out of the queue who must not wait for others, or everybody.
     pub(super) fn turn_away(&mut self, everybody: bool) -> Vec<W> {
         if everybody {
-            return std::mem::take(&mut self.waiting).into();
+            let all = std::mem::take(&mut self.waiting).into();
+            self.tell_load();
+            return all;
         }
         if self.waiting.iter().all(W::may_wait) {
             return Vec::new();
         }
         let (away, staying) = std::mem::take(&mut self.waiting).into_iter().partition(|w| !w.may_wait());
         self.waiting = staying;
+        self.tell_load();
         Vec::from_iter::<VecDeque<W>>(away)
     }
 
@@ -123,7 +143,7 @@ impl<S, W: Waiter> Lobby<S, W> {
 
     pub(super) fn sit(&mut self, op: &'static Op, since_ms: u64) -> u32 {
         let holder = Some(Holder { op, since_ms, reported: false });
-        match self.free_seats.pop() {
+        let seat = match self.free_seats.pop() {
             Some(seat) => {
                 self.holders[seat as usize] = holder;
                 seat
@@ -132,13 +152,16 @@ impl<S, W: Waiter> Lobby<S, W> {
                 self.holders.push(holder);
                 (self.holders.len() - 1) as u32
             }
-        }
+        };
+        self.tell_load();
+        seat
     }
 
     pub(super) fn stand_up(&mut self, seat: u32) {
         if let Some(place) = self.holders.get_mut(seat as usize) {
             *place = None;
             self.free_seats.push(seat);
+            self.tell_load();
         }
     }
 

@@ -28,16 +28,25 @@ pub struct Share {
     pub max: usize,
 }
 
-/// Shares `min` and `max` connections out over pools with the given demands, in their order.
+/// Shares `min` and `max` connections out over pools with the given demands and capacities of their nodes, in their order.
 ///
 /// Every pool gets room for one connection, except that idle write and critical pools get none; what remains goes by weight:
-/// `write_share` and `critical_share` of the budget to those lanes, the rest evenly to serving replicas with half a part
+/// `write_share` and `critical_share` of the budget to those lanes, the rest to serving replicas by capacity with half a part
 /// for the primary's fallback pool. The sums never exceed `min` and `max`.
-pub fn share_out(pools: &[(Lane, Demand)], min: u32, max: u32, write_share: f64, critical_share: f64) -> Vec<Share> {
+pub fn share_out(
+    pools: &[(Lane, Demand, f64)],
+    min: u32,
+    max: u32,
+    write_share: f64,
+    critical_share: f64,
+) -> Vec<Share> {
+    let serving = || pools.iter().filter(|(_, demand, _)| *demand == Demand::ServingReplica);
+    let usual = serving().map(|(_, _, capacity)| capacity).sum::<f64>() / (serving().count().max(1)) as f64;
     let parts: Vec<f64> = pools
         .iter()
-        .map(|(_, demand)| match demand {
-            Demand::ServingReplica | Demand::PrimaryReads => 1.0,
+        .map(|(_, demand, capacity)| match demand {
+            Demand::ServingReplica => capacity / usual,
+            Demand::PrimaryReads => 1.0,
             Demand::Fallback => 0.5,
             Demand::Write | Demand::Critical | Demand::Idle => 0.0,
         })
@@ -47,7 +56,7 @@ pub fn share_out(pools: &[(Lane, Demand)], min: u32, max: u32, write_share: f64,
     let weights: Vec<f64> = pools
         .iter()
         .zip(&parts)
-        .map(|((_, demand), part)| match demand {
+        .map(|((_, demand, _), part)| match demand {
             Demand::Write => write_share,
             Demand::Critical => critical_share,
             Demand::Idle => 0.0,
@@ -55,7 +64,7 @@ pub fn share_out(pools: &[(Lane, Demand)], min: u32, max: u32, write_share: f64,
         })
         .collect();
     let floors: Vec<usize> =
-        pools.iter().map(|(lane, demand)| usize::from(*demand != Demand::Idle || *lane == Lane::Read)).collect();
+        pools.iter().map(|(lane, demand, _)| usize::from(*demand != Demand::Idle || *lane == Lane::Read)).collect();
     let maxima = apportion(max as usize, &weights, &floors);
     let no_floor = vec![0; pools.len()];
     let minima = apportion(min as usize, &weights, &no_floor);
@@ -89,11 +98,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn cluster(replicas: usize) -> Vec<(Lane, Demand)> {
-        let mut pools = vec![(Lane::Write, Demand::Write), (Lane::Critical, Demand::Critical)];
-        pools.push((Lane::Read, if replicas == 0 { Demand::PrimaryReads } else { Demand::Fallback }));
-        pools.extend((0..replicas).map(|_| (Lane::Read, Demand::ServingReplica)));
+    fn cluster(replicas: usize) -> Vec<(Lane, Demand, f64)> {
+        let mut pools = vec![(Lane::Write, Demand::Write, 1.0), (Lane::Critical, Demand::Critical, 1.0)];
+        pools.push((Lane::Read, if replicas == 0 { Demand::PrimaryReads } else { Demand::Fallback }, 1.0));
+        pools.extend((0..replicas).map(|_| (Lane::Read, Demand::ServingReplica, 1.0)));
         pools
+    }
+
+    #[test]
+    fn a_replica_of_three_times_the_capacity_gets_three_times_the_connections() {
+        let mut pools = cluster(2);
+        pools[3].2 = 3.0;
+        let max: Vec<usize> = share_out(&pools, 10, 50, 0.3, 0.1).iter().map(|s| s.max).collect();
+        assert_eq!(max, [15, 5, 6, 18, 6]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Which node serves a call: decided from the snapshot, without I/O (R3).
 
+pub mod balance;
 mod config;
 mod plan;
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::balance::{Schedule, Turn};
 use crate::backend::Role;
 use crate::cluster::{Lag, NodeView, Topology};
 use crate::op::{Intent, Lane, Op};
@@ -25,6 +26,8 @@ pub struct Target {
     pub lane: Lane,
     /// What to check first.
     pub freshness: Freshness,
+    /// Whether the primary serves a read there that belongs on a replica.
+    pub stands_in: bool,
 }
 
 /// Where a call may run, best first; without allocation.
@@ -79,18 +82,20 @@ pub trait Signs {
     fn visible(&self, node: usize) -> Option<Position>;
     /// Calls have lately waited in vain for it to catch up.
     fn keeps_waiting(&self, node: usize) -> bool;
+    /// How many reads it has to do for this instance.
+    fn load(&self, node: usize) -> u32;
 }
 
 /// The targets of a call of `op`.
 ///
-/// Writes and critical calls: the primary. Reads: the replicas that answer, are not suspect and are close enough behind, starting at
-/// `turn` (round robin); those that already show the caller's own writes come first, then one that may after
-/// a short wait; then the primary's read lane; last, in case that refuses too, replicas that are suspect or cut off but not known to be
-/// too far behind.
-pub fn plan(op: &Op, topology: &Topology, wishes: Wishes, turn: usize, signs: &impl Signs) -> Plan {
+/// Writes and critical calls: the primary. Reads: the replicas that answer, are not suspect, are close enough behind and have a weight, the one
+/// that `turn` chooses first and the others by weight; those that already show the caller's own writes come first, then one that may after
+/// a short wait; then the primary's read lane; last, in case that refuses too, replicas that are suspect, cut off or not back yet but not known
+/// to be too far behind.
+pub fn plan(op: &Op, topology: &Topology, wishes: Wishes, turn: Turn<'_>, signs: &impl Signs) -> Plan {
     let mut plan = Plan::EMPTY;
     let lane = op.lane();
-    let on = |node, freshness| Target { node, lane, freshness };
+    let on = |node, freshness| Target { node, lane, freshness, stands_in: false };
     if lane != Lane::Read || op.intent() == Intent::Write || op.wants_primary() || wishes.primary_only {
         if let Some(primary) = topology.primary {
             plan.push(on(primary, Freshness::Any), 0);
@@ -98,47 +103,53 @@ pub fn plan(op: &Op, topology: &Topology, wishes: Wishes, turn: usize, signs: &i
         return plan;
     }
     let limit = op.staleness_limit().map_or(wishes.max_lag, |own| own.min(wishes.max_lag));
-    let serves = |i: &usize| {
-        let node = &topology.nodes[*i];
-        is_replica(node) && is_close_enough(node.lag, op, limit) && !signs.is_suspect(*i)
-    };
-    let shows_own_writes = |i: &usize| match wishes.token {
-        None => true,
-        Some(token) => signs.visible(*i).is_some_and(|position| position.covers(token)),
-    };
-    let nodes = 0..topology.nodes.len();
-    let room_for_primary = usize::from(topology.primary.is_some());
-    for i in rotated(nodes.clone().filter(|i| serves(i) && shows_own_writes(i)), turn) {
-        plan.push(on(i, Freshness::Any), room_for_primary);
+    let (mut serving, mut showing) = (0u64, 0u64);
+    for (i, node) in topology.nodes.iter().enumerate().take(Schedule::MAX_NODES) {
+        if is_replica(node)
+            && is_close_enough(node.lag, op, limit)
+            && !signs.is_suspect(i)
+            && turn.schedule.weight(i) > 0.0
+        {
+            serving |= 1 << i;
+            let shows_own_writes = match wishes.token {
+                None => true,
+                Some(token) => signs.visible(i).is_some_and(|position| position.covers(token)),
+            };
+            showing |= u64::from(shows_own_writes) << i;
+        }
     }
-    if let (Some(token), 0) = (wishes.token, plan.len) {
-        let worth_it =
-            |i: &usize| serves(i) && !topology.nodes[*i].lag.exceeds(wishes.worth_waiting) && !signs.keeps_waiting(*i);
-        if let Some(i) = rotated(nodes.clone().filter(worth_it), turn).next() {
+    let room_for_primary = usize::from(topology.primary.is_some());
+    if let Some(first) = turn.choose(showing, |node| signs.load(node)) {
+        plan.push(on(first, Freshness::Any), room_for_primary);
+        for i in turn.ranked(showing & !(1 << first)) {
+            plan.push(on(i, Freshness::Any), room_for_primary);
+        }
+    } else if let Some(token) = wishes.token {
+        let worth_it = |i: &usize| !topology.nodes[*i].lag.exceeds(wishes.worth_waiting) && !signs.keeps_waiting(*i);
+        let hopeful = (0..topology.nodes.len().min(Schedule::MAX_NODES))
+            .filter(|i| serving & (1 << i) != 0 && worth_it(i))
+            .fold(0, |set, i| set | 1 << i);
+        if let Some(i) = turn.choose(hopeful, |node| signs.load(node)) {
             plan.push(on(i, Freshness::Reaches(token)), room_for_primary);
         }
     }
     if let Some(primary) = topology.primary {
-        plan.push(on(primary, Freshness::Any), 0);
+        // What its caller has written can be read nowhere else; and a database without replicas is no substitute for any.
+        let stands_in = wishes.token.is_none() && topology.nodes.len() > 1;
+        plan.push(Target { stands_in, ..on(primary, Freshness::Any) }, 0);
     }
-    // Should the primary refuse too, a replica that is suspect or cut off may still answer; own writes are checked.
+    // Should the primary refuse too, another replica may still answer; own writes are checked.
     let freshness = wishes.token.map_or(Freshness::Any, Freshness::Reaches);
-    let last_resort = |i: &usize| {
-        let node = &topology.nodes[*i];
-        node.state.serves_at_need() && node.role == Some(Role::Replica) && is_close_enough(node.lag, op, limit)
-    };
-    for i in rotated(nodes.filter(last_resort), turn) {
-        if !plan.targets().any(|t| t.node == i) {
+    let count = topology.nodes.len();
+    for i in (0..count).map(|step| (turn.number % count + step) % count) {
+        let node = &topology.nodes[i];
+        let may =
+            node.state.serves_at_need() && node.role == Some(Role::Replica) && is_close_enough(node.lag, op, limit);
+        if may && !plan.targets().any(|t| t.node == i) {
             plan.push(on(i, freshness), 0);
         }
     }
     plan
-}
-
-/// The same items, starting with another one at each turn.
-fn rotated<I: Iterator<Item = usize> + Clone>(items: I, turn: usize) -> impl Iterator<Item = usize> {
-    let skipped = turn.checked_rem(items.clone().count()).unwrap_or(0);
-    items.clone().skip(skipped).chain(items.take(skipped))
 }
 
 fn is_replica(node: &NodeView) -> bool {
@@ -216,17 +227,27 @@ mod tests {
         fn keeps_waiting(&self, node: usize) -> bool {
             self.slow.contains(&node)
         }
+        fn load(&self, _: usize) -> u32 {
+            0
+        }
+    }
+
+    /// The plan at a turn of three replicas of the same weight.
+    fn planned(op: &'static Op, topology: &Topology, wishes: Wishes, number: usize, seen: &Seen<'_>) -> Plan {
+        let schedule = Schedule::new(&[0.0, 1.0, 1.0, 1.0], true);
+        plan(op, topology, wishes, Turn { schedule: &schedule, number }, seen)
     }
 
     fn order(op: &'static Op, topology: &Topology, wishes: Wishes, turn: usize, suspects: &[usize]) -> Vec<usize> {
-        plan(op, topology, wishes, turn, &Seen { topology, suspects, slow: &[] }).targets().map(|t| t.node).collect()
+        let seen = Seen { topology, suspects, slow: &[] };
+        planned(op, topology, wishes, turn, &seen).targets().map(|t| t.node).collect()
     }
 
     #[test]
     fn reads_go_round_the_replicas_and_end_at_the_primary() {
         let t = cluster([0, 0, 0]);
         assert_eq!(order(&READ, &t, WISHES, 0, &[]), [1, 2, 3, 0]);
-        assert_eq!(order(&READ, &t, WISHES, 1, &[]), [2, 3, 1, 0]);
+        assert_eq!(order(&READ, &t, WISHES, 1, &[]), [2, 1, 3, 0]);
     }
 
     #[test]
@@ -245,6 +266,28 @@ mod tests {
     }
 
     #[test]
+    fn a_replica_without_a_weight_is_the_last_resort() {
+        let t = cluster([0, 0, 0]);
+        let schedule = Schedule::new(&[0.0, 1.0, 0.0, 2.0], true);
+        let seen = Seen { topology: &t, suspects: &[], slow: &[] };
+        let order = plan(&READ, &t, WISHES, Turn { schedule: &schedule, number: 0 }, &seen);
+        assert_eq!(order.targets().map(|t| t.node).collect::<Vec<_>>(), [3, 1, 0, 2]);
+    }
+
+    #[test]
+    fn the_primary_stands_in_for_replicas_but_not_for_itself() {
+        let t = cluster([6000, 6000, 6000]);
+        let seen = Seen { topology: &t, suspects: &[], slow: &[] };
+        let stands_in = |op, wishes| planned(op, &t, wishes, 0, &seen).get(0).unwrap().stands_in;
+        assert!(stands_in(&READ, WISHES));
+        assert!(!stands_in(&READ, Wishes { token: Some(at(1)), ..WISHES }), "its own writes");
+        assert!(!stands_in(&READ, Wishes { primary_only: true, ..WISHES }));
+        assert!(!stands_in(&PRIMARY_READ, WISHES) && !stands_in(&CRITICAL_READ, WISHES));
+        let alone = Topology { epoch: 1, primary: Some(0), nodes: vec![node(Role::Primary, 0, 9)] };
+        assert!(!planned(&READ, &alone, WISHES, 0, &seen).get(0).unwrap().stands_in);
+    }
+
+    #[test]
     fn a_methods_own_limit_is_stricter_and_wants_the_lag_known() {
         let mut t = cluster([2000, 500, 0]);
         t.nodes[3].lag = Lag::Unknown;
@@ -257,10 +300,10 @@ mod tests {
         let t = cluster([10, 0, 400]);
         let token = |lsn| Wishes { token: Some(at(lsn)), ..WISHES };
         assert_eq!(order(&READ, &t, token(19_995), 0, &[])[..2], [2, 0]);
-        let waits = plan(&READ, &t, token(20_001), 0, &Seen { topology: &t, suspects: &[], slow: &[] });
+        let waits = planned(&READ, &t, token(20_001), 0, &Seen { topology: &t, suspects: &[], slow: &[] });
         assert_eq!(waits.get(0).map(|t| (t.node, t.freshness)), Some((1, Freshness::Reaches(at(20_001)))));
         assert_eq!(waits.get(1).map(|t| t.node), Some(0));
-        let elsewhere = plan(&READ, &t, token(20_001), 0, &Seen { topology: &t, suspects: &[], slow: &[1] });
+        let elsewhere = planned(&READ, &t, token(20_001), 0, &Seen { topology: &t, suspects: &[], slow: &[1] });
         assert_eq!(elsewhere.get(0).map(|t| t.node), Some(2), "a replica that kept others waiting is not waited for");
         // Replica 3 is known to be too far behind to be worth a wait.
         assert_eq!(order(&READ, &t, token(20_001), 3, &[1, 2])[0], 0);
@@ -285,7 +328,7 @@ mod tests {
             let t = cluster(lags);
             let wishes = Wishes { token: token.map(at), ..WISHES };
             let seen = Seen { topology: &t, suspects: &[suspect], slow: &[] };
-            let plan = plan(&READ, &t, wishes, turn % 1000, &seen);
+            let plan = planned(&READ, &t, wishes, turn, &seen);
             let targets: Vec<Target> = plan.targets().collect();
             let primary = targets.iter().position(|t| t.node == 0).expect("the primary is in every plan");
             for (place, target) in targets.iter().enumerate().filter(|(place, _)| *place != primary) {

@@ -1,6 +1,7 @@
 //! Everything put together: the path of a call, the settings, the background work, the state over HTTP.
 
 mod alerts;
+mod balancing;
 mod bulkhead;
 mod cached;
 mod caching;
@@ -19,11 +20,12 @@ mod transaction;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
+pub use balancing::StandInStatus;
 pub use cached::{CachedCall, CachedMethod, CallKey, Look, Next, Sharing, TextKey};
 pub use caching::{Caching, PatternError, Warmed};
 pub use call::{Attempt, Call};
@@ -41,6 +43,8 @@ use crate::limit::Limiter;
 use crate::observe::Calls;
 use crate::op::{Intent, Lane, Op};
 use crate::pool::{Budget, Demand, Pool, share_out};
+use crate::route::balance::Balancer;
+use balancing::StandIns;
 use bulkhead::Bulkheads;
 use events::Events;
 use outbox::Outbox;
@@ -83,7 +87,8 @@ pub struct Runtime<B: Backend> {
     events: Events,
     outbox: Outbox,
     resilience: Resilience,
-    turn: AtomicUsize,
+    balancer: Balancer,
+    stand_ins: StandIns,
     closing: AtomicBool,
     tasks: Tasks,
 }
@@ -123,6 +128,7 @@ impl<B: Backend> Runtime<B> {
         let runtime = Self::assemble(&backend, config, &endpoints, cluster, cache, (limiter, alerting));
         runtime.refuse_if_unreachable()?;
         runtime.share_budget();
+        runtime.balance();
         runtime.warm().await;
         runtime.make_outbox().await?;
         runtime.warn_of_few_replicas();
@@ -159,11 +165,12 @@ impl<B: Backend> Runtime<B> {
             events: Events::default(),
             outbox: Outbox::default(),
             resilience: Resilience::new(&config.retry),
+            balancer: Balancer::new(config.routing.clone(), config.capacities()),
+            stand_ins: StandIns::new(&config),
             config,
             cluster,
             pools,
             budget,
-            turn: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             tasks: Tasks::default(),
         })
@@ -211,16 +218,17 @@ impl<B: Backend> Runtime<B> {
             (false, Lane::Read) if ready(i) => Demand::ServingReplica,
             (false, _) => Demand::Idle,
         };
-        let all: Vec<(&Arc<Pool<B>>, Demand)> = self
+        let all: Vec<(&Arc<Pool<B>>, Demand, f64)> = self
             .pools
             .iter()
             .enumerate()
-            .flat_map(|(i, lanes)| lanes.iter().map(move |pool| (pool, demand(i, pool.lane()))))
+            .flat_map(|(i, lanes)| lanes.iter().map(move |pool| (i, pool)))
+            .map(|(i, pool)| (pool, demand(i, pool.lane()), self.balancer.capacity(i)))
             .collect();
-        let demands: Vec<_> = all.iter().map(|(pool, demand)| (pool.lane(), *demand)).collect();
+        let demands: Vec<_> = all.iter().map(|(pool, demand, capacity)| (pool.lane(), *demand, *capacity)).collect();
         let knobs = &self.config.pool;
         let shares = share_out(&demands, knobs.min, knobs.max, knobs.write_share, knobs.critical_share);
-        for ((pool, demand), share) in all.into_iter().zip(shares) {
+        for ((pool, demand, _), share) in all.into_iter().zip(shares) {
             pool.set_share(share);
             if demand == Demand::Idle {
                 pool.drop_idle();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Event, Runtime};
+use super::{Event, Runtime, StandInStatus};
 use crate::alert::AlertStatus;
 use crate::backend::{Backend, Role};
 use crate::breaker::{CircuitStatus, State};
@@ -18,6 +18,7 @@ use crate::observe::{
 use crate::op::Lane;
 use crate::pool::PoolStatus;
 use crate::rate::Scope;
+use crate::route::balance::NodeBalance;
 
 /// The state of an instance: what it thinks of the cluster, its pools and its calls.
 #[derive(Debug, Clone, Serialize)]
@@ -32,6 +33,8 @@ pub struct Status {
     pub warnings: Vec<String>,
     /// The connections of the whole instance.
     pub connections: Connections,
+    /// Reads that the primary serves in place of replicas.
+    pub primary_reads: StandInStatus,
     /// Every circuit that is not closed, with its last cause; the others are beside their pools.
     pub open_circuits: Vec<OpenCircuit>,
     /// What the cache did.
@@ -93,6 +96,8 @@ pub struct NodeStatus {
     pub calls: BTreeMap<&'static str, u64>,
     /// Its pools.
     pub pools: Vec<PoolStatus>,
+    /// What its part of the reads is made of; absent for the primary.
+    pub balance: Option<NodeBalance>,
 }
 
 /// A circuit that refuses calls.
@@ -151,6 +156,7 @@ impl<B: Backend> Runtime<B> {
     pub fn status(&self) -> Status {
         let topology = self.cluster.topology();
         let counts = self.calls.counts();
+        let balance = self.balancer.status();
         let nodes: Vec<NodeStatus> = topology
             .nodes
             .iter()
@@ -171,6 +177,7 @@ impl<B: Backend> Runtime<B> {
                 host_absent: node.details.host_absent.clone(),
                 notes: node.details.notes.clone(),
                 calls: calls_by_lane(&counts, i),
+                balance: balance.get(i).copied().filter(|_| topology.primary != Some(i)),
                 pools: self.pools[i].iter().map(|pool| pool.status()).filter(|p| p.max > 0).collect(),
             })
             .collect();
@@ -188,6 +195,7 @@ impl<B: Backend> Runtime<B> {
                 max: self.budget.max(),
                 utilization_percent: 100.0 * in_use as f64 / self.budget.max() as f64,
             },
+            primary_reads: self.stand_ins.status(),
             cache: self.cache.status(),
             limits: self.limiter.status(),
             alerts: self.alerting.active(),
@@ -233,6 +241,7 @@ impl<B: Backend> Runtime<B> {
                     lag_bytes: n.lag_bytes,
                     losses: n.losses,
                     host: [n.host.cpu, n.host.memory, n.host.disk],
+                    weight: n.balance.map(|balance| balance.weight),
                 })
                 .collect(),
             pools: status.nodes.iter().flat_map(|n| n.pools.iter().map(move |p| pool_gauges(&n.name, p))).collect(),
@@ -241,6 +250,7 @@ impl<B: Backend> Runtime<B> {
                 .iter()
                 .flat_map(|n| n.pools.iter().map(move |p| circuit_counts(&n.name, p)))
                 .collect(),
+            reads_shed: status.primary_reads.shed,
             retries: self.retry_counts(),
             cache: self.cache.is_enabled().then(|| self.cache_counts(&status.cache)),
             limits: self.config.limit.enabled.then(|| limit_counts(&status.limits)),

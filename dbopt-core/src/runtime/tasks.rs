@@ -63,6 +63,8 @@ pub(super) fn start<B: Backend>(runtime: &Arc<Runtime<B>>, watchers: Vec<Watcher
     }
     runtime.tasks.spawn("note events", super::events::watch(Arc::downgrade(runtime)));
     runtime.tasks.spawn("look after the pools", look_after_pools(Arc::downgrade(runtime), tick(runtime)));
+    let balancing = super::balancing::look_again(Arc::downgrade(runtime), runtime.cluster.changes());
+    runtime.tasks.spawn("balance reads", balancing);
     runtime.tasks.spawn("share the budget", share_on_change(Arc::downgrade(runtime), runtime.cluster.changes()));
 }
 

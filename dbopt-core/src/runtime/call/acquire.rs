@@ -1,20 +1,21 @@
 //! From the call to a connection that is ready for its body.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Call;
 use crate::backend::{Backend, Connection, Fault};
-use crate::cluster::{Cluster, NodeState, Topology};
+use crate::cluster::{NodeState, Topology};
 use crate::context::{self, Context};
 use crate::error::{Error, Reason, Refusal, Waiting};
 use crate::observe::Outcome;
 use crate::op::{Intent, Lane};
 use crate::pool::Lease;
 use crate::position::Position;
+use crate::route::balance::Turn;
 use crate::route::{Freshness, Plan, Signs, Target, Wishes, plan};
+use crate::runtime::Runtime;
 
 impl<B: Backend> Call<'_, B> {
     /// Lends the connection that the body is to run on, ready for it: routed, checked, in a transaction if it writes.
@@ -60,6 +61,7 @@ impl<B: Backend> Call<'_, B> {
             let Some(target) = self.next_target() else {
                 // Rare, so it takes no room in every call's future.
                 if Box::pin(self.waits_to_look_again()).await {
+                    self.came_at = Instant::now();
                     continue;
                 }
                 return Err(self.nobody());
@@ -77,6 +79,9 @@ impl<B: Backend> Call<'_, B> {
                     return Ok(lease);
                 }
                 Err(Refused::Here(refusal)) => {
+                    if refusal.reason.tells_of_load() || refusal.reason.is_node_fault() {
+                        self.runtime.balancer.failed(target.node);
+                    }
                     if refusal.reason.is_node_fault() {
                         self.runtime.cluster.suspect(target.node);
                     }
@@ -84,7 +89,8 @@ impl<B: Backend> Call<'_, B> {
                 }
                 Err(Refused::Call(error)) => return Err(error),
             }
-            if Instant::now() >= self.deadline {
+            self.came_at = Instant::now();
+            if self.came_at >= self.deadline {
                 return Err(self.out_of_time(Waiting::Connection));
             }
         }
@@ -126,16 +132,24 @@ impl<B: Backend> Call<'_, B> {
             primary_only: self.primary_only || self.context.as_ref().is_some_and(Context::needs_primary),
             worth_waiting: routing.own_write_wait.max(self.runtime.config.cluster.probe_interval * 2),
         };
-        let turn = match self.op.lane() {
-            Lane::Read => self.runtime.turn.fetch_add(1, Ordering::Relaxed),
+        let balancer = &self.runtime.balancer;
+        let number = match self.op.lane() {
+            Lane::Read => balancer.next_turn(),
             _ => 0,
         };
-        plan(self.op, &topology, wishes, turn, &Known { cluster, topology: &topology })
+        let turn = Turn { schedule: &balancer.schedule(), number };
+        plan(self.op, &topology, wishes, turn, &Known { runtime: self.runtime, topology: &topology })
     }
 
     async fn try_target(&mut self, target: Target) -> Result<Lease<B>, Refused> {
         let runtime = self.runtime;
         let pool = runtime.pool(target.node, target.lane);
+        self.stand_in = None;
+        if target.stands_in {
+            let entered = runtime.stand_ins.enter(self.deadline, !context::must_not_queue()).await;
+            let refused = |reason| runtime.stand_ins.refusal(runtime.cluster.names()[target.node].clone(), reason);
+            self.stand_in = Some(entered.map_err(|reason| Refused::Here(refused(reason)))?);
+        }
         // A pooled connection may have died a moment ago: those that did are closed, and the next one is tried.
         loop {
             let mut lease =
@@ -257,21 +271,25 @@ enum Refused {
 }
 
 /// The cluster as the router asks for it.
-struct Known<'a> {
-    cluster: &'a Cluster,
+struct Known<'a, B: Backend> {
+    runtime: &'a Runtime<B>,
     topology: &'a Topology,
 }
 
-impl Signs for Known<'_> {
+impl<B: Backend> Signs for Known<'_, B> {
     fn is_suspect(&self, node: usize) -> bool {
-        self.cluster.is_suspect(node)
+        self.runtime.cluster.is_suspect(node)
     }
 
     fn visible(&self, node: usize) -> Option<Position> {
-        self.cluster.visible(self.topology, node)
+        self.runtime.cluster.visible(self.topology, node)
     }
 
     fn keeps_waiting(&self, node: usize) -> bool {
-        self.cluster.keeps_waiting(node)
+        self.runtime.cluster.keeps_waiting(node)
+    }
+
+    fn load(&self, node: usize) -> u32 {
+        self.runtime.pool(node, Lane::Read).load()
     }
 }

@@ -10,7 +10,7 @@ use crate::backend::{Backend, Connection, Fault, FaultKind};
 use crate::cache::Acknowledged;
 use crate::error::{Error, Reason, Waiting};
 use crate::observe::Outcome;
-use crate::op::Intent;
+use crate::op::{Intent, Lane};
 use crate::pool::Lease;
 use crate::position::Position;
 use crate::route::Target;
@@ -38,6 +38,8 @@ impl<B: Backend> Call<'_, B> {
                 Some(result)
             }
             Verdict::RunAgain => {
+                self.stand_in = None;
+                self.came_at = Instant::now();
                 self.counts.run_again();
                 self.reruns += 1;
                 if self.plan.is_some_and(|plan| plan.get(self.next).is_none()) {
@@ -101,6 +103,9 @@ impl<B: Backend> Call<'_, B> {
                     self.recheck();
                     lease.close();
                 }
+                if kind.is_some_and(FaultKind::may_succeed_elsewhere) {
+                    self.weighs_less();
+                }
                 if kind.is_some_and(FaultKind::may_succeed_elsewhere) && self.may_run_again() {
                     return Verdict::RunAgain;
                 }
@@ -112,6 +117,7 @@ impl<B: Backend> Call<'_, B> {
             }
             Attempt::NodeLost => {
                 self.node_lost();
+                self.weighs_less();
                 self.publish_what_may_stand(&mut lease);
                 lease.close();
                 if self.may_run_again() {
@@ -251,11 +257,23 @@ impl<B: Backend> Call<'_, B> {
         }
     }
 
+    /// Tells the balancer that the node failed the call, wherever it goes now.
+    fn weighs_less(&self) {
+        if let Some(Target { node, lane: Lane::Read, .. }) = self.at {
+            self.runtime.balancer.failed(node);
+        }
+    }
+
     fn record(&mut self, outcome: Outcome) {
         self.outcome = outcome;
+        self.stand_in = None;
         self.charge_time();
         if let Some(target) = self.at {
-            self.counts.series(target.node, target.lane).record(outcome, self.started.elapsed());
+            let series = self.counts.series(target.node, target.lane);
+            series.record(outcome, self.started.elapsed());
+            if self.came_at > self.started {
+                series.spent_elsewhere(self.came_at.duration_since(self.started));
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use super::Runtime;
@@ -65,6 +66,10 @@ pub struct Call<'a, B: Backend> {
     pub(super) limits: Limits,
     /// Its place among the calls of its method, where that has a limit.
     pub(super) turn: Option<Turn>,
+    /// When it came to its node, if it was on another one before.
+    came_at: Instant,
+    /// Its place among the reads that the primary serves for replicas.
+    stand_in: Option<SemaphorePermit<'a>>,
 }
 
 /// How one run of a body ended.
@@ -110,6 +115,8 @@ impl<'a, B: Backend> Call<'a, B> {
             after: After::default(),
             limits: Limits::default(),
             turn: None,
+            came_at: started,
+            stand_in: None,
         }
     }
 

@@ -230,6 +230,7 @@ mod tests {
                 Value::Number(_) => "7".into(),
                 Value::Bool(default) => (!default).to_string(),
                 _ if key == "database.url" => "postgres://c/x".into(),
+                _ if key == "routing.balance" => "round_robin".into(),
                 _ if key == "cache.policy" => "scan_resistant".into(),
                 _ if ["limit.per_user", "limit.global", "limit.database"].contains(&key.as_str()) => "9/s".into(),
                 _ if key == "limit.precision" => "exact".into(),

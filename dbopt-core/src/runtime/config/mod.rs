@@ -11,6 +11,7 @@ pub use crate::secret::Secret;
 
 use crate::backend::Endpoint;
 use crate::error::ConfigError;
+use crate::route::balance::Schedule;
 use crate::{alert, breaker, cache, cluster, duration, limit, pool, route};
 
 /// All settings. [`Config::load`] reads them from `dbopt.toml` and `DBOPT_*` variables.
@@ -73,6 +74,14 @@ pub struct Node {
     /// Where a node exporter tells about its machine, such as `http://db2:9100/metrics`; for `cluster.host.source = "node_exporter"`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub host_metrics: String,
+    /// How much it can do beside the other replicas: one of weight 2 gets twice as many reads, and connections for them, as one of weight 1.
+    /// Default 1. Too low: it idles. Too high: it is slow, and the balancer corrects that as far as it can.
+    #[serde(default = "one")]
+    pub weight: f64,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 /// How long a call may take, and how often it is tried.
@@ -93,6 +102,27 @@ pub struct CallConfig {
 impl Default for CallConfig {
     fn default() -> Self {
         CallConfig { timeout: Duration::from_secs(30), attempts: 3, resolve_outcome: false }
+    }
+}
+
+impl Database {
+    fn problems(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for node in self.nodes.iter().filter(|node| !(0.01..=100.0).contains(&node.weight)) {
+            found.push(format!(
+                "database.nodes: the weight {} of `{}` is no capacity: write 0.01 to 100, 1 is usual; to send it no reads, leave it out",
+                node.weight, node.name
+            ));
+        }
+        let count = self.nodes.len() + self.replicas.len();
+        if count >= Schedule::MAX_NODES {
+            found.push(format!(
+                "database: {} servers: name at most {}, such as those near the application",
+                count + 1,
+                Schedule::MAX_NODES
+            ));
+        }
+        found
     }
 }
 
@@ -152,6 +182,7 @@ impl Config {
         found.extend(self.limit.problems());
         found.extend(self.call.problems());
         found.extend(self.alerts.problems());
+        found.extend(self.database.problems());
         found
     }
 
@@ -183,6 +214,11 @@ impl Config {
         node.map(|node| node.host_metrics.as_str().into())
     }
 
+    /// The nodes' weights, in the order of the endpoints.
+    pub(crate) fn capacities(&self) -> Vec<f64> {
+        self.named_nodes().into_iter().flatten().map(|node| node.weight).collect()
+    }
+
     fn node_count(&self) -> usize {
         let Database { url, replicas, nodes } = &self.database;
         usize::from(!url.is_empty()) + replicas.len() + nodes.len()
@@ -206,6 +242,7 @@ impl Config {
             name: host_and_port(url.expose()),
             url: url.clone(),
             host_metrics: String::new(),
+            weight: 1.0,
         }));
         for (i, node) in named.iter().enumerate() {
             if named[..i].iter().any(|other| other.name == node.name) {
@@ -255,12 +292,24 @@ mod tests {
     }
 
     #[test]
+    fn a_weight_is_a_capacity() {
+        let node = |weight: &str| {
+            Config::from_toml(&format!("[[database.nodes]]\nname = \"a\"\nurl = \"postgres://a/x\"\n{weight}"))
+        };
+        assert_eq!(node("").unwrap().capacities(), [1.0]);
+        assert_eq!(node("weight = 2.5").unwrap().capacities(), [2.5]);
+        let error = node("weight = 0").unwrap_err().to_string();
+        assert!(error.contains("the weight 0 of `a`") && error.contains("0.01 to 100"), "{error}");
+    }
+
+    #[test]
     fn both_forms_of_naming_servers_are_a_contradiction() {
         let mut config = Config::for_urls(["postgres://db1/x"]);
         config.database.nodes.push(Node {
             name: "a".into(),
             url: Secret::new("postgres://a/x"),
             host_metrics: String::new(),
+            weight: 1.0,
         });
         assert!(config.endpoints(|_| Ok(())).unwrap_err().to_string().contains("keep one of the two"));
     }
