@@ -13,7 +13,6 @@ use dbopt_diesel::prelude::*;
 use dbopt_diesel::{Error, ErrorKind};
 use dbopt_tests::{Things, calls, cluster, config, connect, prepared, until};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::Instant;
 
 /// The primary, three replicas that follow it, and one that follows the first of them.
 async fn cascading() -> Cluster {
