@@ -33,6 +33,12 @@ impl Reports {
         Ok(())
     }
 
+    #[read(max_concurrent = 1)]
+    async fn inside_itself(&self, conn: &mut Conn) -> Result<(), dbopt_diesel::Error> {
+        let _ = conn;
+        Box::pin(self.inside_itself()).await
+    }
+
     #[write(max_concurrent = 1)]
     async fn store(&self, conn: &mut Conn) -> QueryResult<usize> {
         diesel::sql_query("UPDATE things SET value = value").execute(conn).await
@@ -124,4 +130,13 @@ async fn a_body_that_runs_again_keeps_its_turn() {
         calls.join_next().await.unwrap().unwrap().unwrap();
     }
     assert_eq!(dbopt_tests::calls(&reports.db, "read").values().sum::<u64>() - before, 2);
+}
+
+#[tokio::test]
+async fn a_call_inside_itself_is_an_error_and_no_wait() {
+    let (_cluster, reports) = reports(|_| {}).await;
+    let began = tokio::time::Instant::now();
+    let error = reports.inside_itself().await.unwrap_err().to_string();
+    assert!(error.contains("inside_itself_in"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(4), "it did not wait for a turn");
 }

@@ -1,13 +1,16 @@
 //! R2.2 to R2.4: replicas are counted, what is not well is left and comes back, and every node is asked all the time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use dbopt_diesel::admin;
 use dbopt_diesel::dev::{Cluster, Node};
 use dbopt_tests::crowd::Crowd;
+use dbopt_tests::outage::metrics;
 use dbopt_tests::receivers::Sink;
-use dbopt_tests::{Things, becomes, calls, cluster, config, connect, node, openmetrics, prepared, sessions, until};
+use dbopt_tests::{Things, becomes, calls, cluster, config, connect, node, prepared, sessions, until};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -16,30 +19,22 @@ fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-async fn metrics(things: &Things) -> openmetrics::Metrics {
-    use tower::ServiceExt;
-    let request = axum::http::Request::get("/metrics").body(axum::body::Body::empty()).unwrap();
-    let response = admin::router(&things.db).oneshot(request).await.unwrap();
-    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
-    openmetrics::parse(std::str::from_utf8(&body).unwrap()).unwrap()
-}
-
 #[tokio::test]
 async fn r02_2_fewer_than_two_replicas_is_a_warning_in_the_log_the_state_and_the_metrics() {
     let (log, _guard) = dbopt_tests::log::Log::keep();
     let cluster = cluster(2).await;
     let things = Things { db: connect(config(&cluster)).await };
     assert_eq!(things.db.status().warnings, Vec::<String>::new());
-    let replicas = async |kind| metrics(&things).await.sum("dbopt_replicas", &[("kind", kind)]);
+    let replicas = async |kind| metrics(&things.db).await.sum("dbopt_replicas", &[("kind", kind)]);
     assert_eq!((replicas("serving").await, replicas("wanted").await), (2.0, 2.0));
-    assert!(log.with("healthy replicas").is_empty());
+    assert!(log.with("healthy replica").is_empty());
     cluster.replica(2).kill().await.unwrap();
     until("the state warns", PATIENCE, async || !things.db.status().warnings.is_empty()).await;
-    assert!(things.db.status().warnings[0].starts_with("1 healthy replicas, and there should be 2"));
+    assert!(things.db.status().warnings[0].starts_with("1 healthy replica, and there should be 2"));
     assert_eq!(replicas("serving").await, 1.0);
     // An instance that starts now says it in its log.
     let late = connect(config(&cluster)).await;
-    assert_eq!(log.with("1 healthy replicas, and there should be 2").len(), 1, "{}", log.text());
+    assert_eq!(log.with("1 healthy replica, and there should be 2").len(), 1, "{}", log.text());
     cluster.replica(2).start().await.unwrap();
     until("the warning ends", PATIENCE, async || late.status().warnings.is_empty()).await;
 }
@@ -57,7 +52,7 @@ async fn r02_3_a_killed_replica_leaves_within_one_failed_call_and_returns_caught
     crowd.goes_on(2000).await;
     becomes(&things.db, "replica-2", "unreachable", PATIENCE).await;
     // Only what was in flight there: nobody was sent there once one call had failed.
-    let rerun = metrics(&things).await.sum("dbopt_calls_rerun_total", &[]);
+    let rerun = metrics(&things.db).await.sum("dbopt_calls_rerun_total", &[]);
     assert!(rerun <= room, "{rerun} calls met the dead replica");
 
     // It answers again, and cannot catch up yet.
@@ -187,6 +182,45 @@ async fn r02_3_a_stale_primary_and_those_that_follow_it_are_left_alone() {
     for name in ["replica-2", "replica-3", "primary"] {
         assert_eq!(calls(&things.db, "read").get(name), before.get(name), "no read went to {name}");
     }
+}
+
+/// Calls wait for a connection of a primary that is none any more when their turn comes: they go to the new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r02_3_a_connection_of_an_old_epoch_is_not_used() {
+    let cluster = cluster(1).await;
+    let mut config = config(&cluster);
+    config.cluster.probe_interval = millis(100);
+    (config.pool.min, config.pool.max) = (3, 9);
+    let things = Things { db: connect(config).await };
+    let status = things.db.status();
+    let most = status.nodes[0].pools.iter().find(|pool| pool.lane == "write").unwrap().max;
+    let (end, mut holding) = (Arc::new(Notify::new()), JoinSet::new());
+    for id in 0..most as i64 {
+        let (things, end) = (things.clone(), end.clone());
+        holding.spawn(async move {
+            let held = things.db.transaction(async |tx| {
+                things.set_in(tx, id, 1).await?;
+                end.notified().await;
+                Ok::<_, diesel::result::Error>(())
+            });
+            drop(held.await);
+        });
+    }
+    let in_use = |things: &Things| {
+        let pools = things.db.status().nodes.into_iter().flat_map(|node| node.pools);
+        pools.filter(|pool| pool.lane == "write").map(|pool| (pool.in_use, pool.waiting)).next()
+    };
+    let write = |things: Things| async move { things.write_port().await };
+    let waiting: Vec<_> = (0..3).map(|_| tokio::spawn(write(things.clone()))).collect();
+    until("they wait", PATIENCE, async || in_use(&things) == Some((most, 3))).await;
+    // The old one lives and would take writes.
+    cluster.replica(1).query_text("SELECT pg_promote()::text").await.unwrap();
+    until("the other one leads", PATIENCE, async || things.db.status().primary.as_deref() == Some("replica-1")).await;
+    end.notify_waiters();
+    for call in waiting {
+        assert_eq!(call.await.unwrap().unwrap(), i32::from(cluster.replica(1).port()));
+    }
+    holding.join_all().await;
 }
 
 async fn asked_at(node: &Node) -> Vec<String> {

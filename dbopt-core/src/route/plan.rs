@@ -35,13 +35,14 @@ pub struct Target {
 pub struct Plan {
     targets: [Option<Target>; Plan::CAPACITY],
     len: usize,
+    primary: Option<usize>,
 }
 
 impl Plan {
     /// How many targets a plan holds; a cluster's further replicas are reached by later calls' turns.
     pub const CAPACITY: usize = 8;
 
-    const EMPTY: Plan = Plan { targets: [None; Plan::CAPACITY], len: 0 };
+    const EMPTY: Plan = Plan { targets: [None; Plan::CAPACITY], len: 0, primary: None };
 
     /// The targets, best first.
     pub fn targets(&self) -> impl Iterator<Item = Target> + '_ {
@@ -51,6 +52,11 @@ impl Plan {
     /// The target at place `i`.
     pub fn get(&self, i: usize) -> Option<Target> {
         self.targets.get(i).copied().flatten()
+    }
+
+    /// The primary when it was made: a target there is none any more once another node is.
+    pub fn primary(&self) -> Option<usize> {
+        self.primary
     }
 
     fn push(&mut self, target: Target, reserve: usize) {
@@ -93,7 +99,7 @@ pub trait Signs {
 /// a short wait; then the primary's read lane; last, in case that refuses too, replicas that are suspect, cut off or not back yet but not known
 /// to be too far behind.
 pub fn plan(op: &Op, topology: &Topology, wishes: Wishes, turn: Turn<'_>, signs: &impl Signs) -> Plan {
-    let mut plan = Plan::EMPTY;
+    let mut plan = Plan { primary: topology.primary, ..Plan::EMPTY };
     let lane = op.lane();
     let on = |node, freshness| Target { node, lane, freshness, stands_in: false };
     if lane != Lane::Read || op.intent() == Intent::Write || op.wants_primary() || wishes.primary_only {

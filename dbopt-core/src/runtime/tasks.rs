@@ -98,9 +98,10 @@ impl<B: Backend> Runtime<B> {
     /// Why there are too few replicas, if there are.
     pub(super) fn few_replicas(&self) -> Option<String> {
         let (serving, wanted) = (self.cluster.topology().serving_replicas(), self.config.alerts.replicas.minimum);
+        let noun = if serving == 1 { "replica" } else { "replicas" };
         (serving < wanted).then(|| {
             format!(
-                "{serving} healthy replicas, and there should be {wanted}: add servers to [database], or lower \
+                "{serving} healthy {noun}, and there should be {wanted}: add servers to [database], or lower \
                  alerts.replicas.minimum if that is what you want"
             )
         })

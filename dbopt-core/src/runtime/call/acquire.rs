@@ -26,7 +26,10 @@ impl<B: Backend> Call<'_, B> {
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub async fn acquire(&mut self) -> Result<Lease<B>, B::Error> {
-        let found = self.admitted().await;
+        let found = match self.within_limits().await {
+            Ok(()) => self.find_connection().await,
+            Err(error) => Err(error),
+        };
         match found {
             Ok(lease) => {
                 self.limits.begin_use();
@@ -43,12 +46,6 @@ impl<B: Backend> Call<'_, B> {
         }
     }
 
-    async fn admitted(&mut self) -> Result<Lease<B>, Error> {
-        self.within_limits().await?;
-        self.take_turn().await?;
-        self.find_connection().await
-    }
-
     pub(in crate::runtime) async fn find_connection(&mut self) -> Result<Lease<B>, Error> {
         let method = self.op.name();
         if let Some(outer) = context::holder() {
@@ -57,6 +54,7 @@ impl<B: Backend> Call<'_, B> {
         if self.runtime.is_closing() {
             return Err(Error::ShuttingDown { method });
         }
+        self.take_turn().await?;
         loop {
             let Some(target) = self.next_target() else {
                 // Rare, so it takes no room in every call's future.
@@ -87,6 +85,7 @@ impl<B: Backend> Call<'_, B> {
                     }
                     self.refusals.push(refusal);
                 }
+                Err(Refused::Outdated) => self.plan = None,
                 Err(Refused::Call(error)) => return Err(error),
             }
             self.came_at = Instant::now();
@@ -154,6 +153,10 @@ impl<B: Backend> Call<'_, B> {
         loop {
             let mut lease =
                 pool.acquire(self.op, self.deadline, !context::must_not_queue()).await.map_err(Refused::Here)?;
+            if self.is_outdated(target) {
+                lease.close();
+                return Err(Refused::Outdated);
+            }
             lease.begin_call(self.context.is_some() || !self.after.is_empty());
             if self.is_ready_at_once(target) {
                 return Ok(lease);
@@ -186,6 +189,13 @@ impl<B: Backend> Call<'_, B> {
                 }
             }
         }
+    }
+
+    /// Whether the target was chosen as the primary, and another node has become it while the call waited: a connection of an old epoch
+    /// is not used.
+    fn is_outdated(&self, target: Target) -> bool {
+        let planned = self.plan.and_then(|plan| plan.primary());
+        planned == Some(target.node) && self.runtime.cluster.topology().primary != planned
     }
 
     /// Whether a connection of the target's lane serves as it is: no server is asked and no timer set for the most usual call.
@@ -266,6 +276,8 @@ impl<B: Backend> Call<'_, B> {
 enum Refused {
     /// Another target may.
     Here(Refusal),
+    /// Its node is not the primary any more: the plan is to be made anew.
+    Outdated,
     /// The call is over.
     Call(Error),
 }
