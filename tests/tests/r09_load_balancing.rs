@@ -178,7 +178,8 @@ async fn r09_3_a_replica_at_80_percent_gets_less() {
     const PATIENCE: Duration = Duration::from_secs(60);
     let cluster = cluster(2).await;
     let mut config = config(&cluster);
-    config.cluster.host.interval = Duration::from_millis(500);
+    (config.cluster.host.interval, config.cluster.host.timeout) =
+        (Duration::from_millis(500), Duration::from_millis(500));
     let dial = Arc::new(AtomicU64::new(79));
     let db = Db::builder(config).host_source(Dial(dial.clone())).connect().await.unwrap();
     let things = Things { db };
