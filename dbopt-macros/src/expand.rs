@@ -107,18 +107,54 @@ fn repeated(
     after: Option<TokenStream>,
     krate: &TokenStream,
 ) -> TokenStream {
-    let body = body(method, krate);
+    let run = match method.operation.may_be_hedged() {
+        true => hedged(method, krate),
+        false => {
+            let body = body(method, krate);
+            quote_spanned! {Span::mixed_site()=>
+                #body
+                let __dbopt_attempt = __dbopt_call.run(__dbopt_body).await;
+            }
+        }
+    };
     let at_return = located(method.returns);
     let finish = quote_spanned!(at_return=> __dbopt_call.finish(__dbopt_lease, __dbopt_attempt).await);
     quote_spanned! {Span::mixed_site()=>
         loop {
             #acquire
-            #body
-            let __dbopt_attempt = __dbopt_call.run(__dbopt_body).await;
+            #run
             #after
             if let ::core::option::Option::Some(__dbopt_result) = #finish {
                 break __dbopt_result;
             }
+        }
+    }
+}
+
+/// The body runs on its connection and, should that take long, on one of another replica. The second run is in a box: nearly all calls do
+/// without it.
+fn hedged(method: &Method<'_>, krate: &TokenStream) -> TokenStream {
+    let body = body(method, krate);
+    quote_spanned! {Span::mixed_site()=>
+        let mut __dbopt_second = ::core::option::Option::None;
+        let mut __dbopt_attempt = {
+            #body
+            let mut __dbopt_body = ::core::pin::pin!(__dbopt_body);
+            match __dbopt_call.begin(__dbopt_body.as_mut()).await {
+                #krate::__private::Begun::Ended(__dbopt_attempt) => __dbopt_attempt,
+                #krate::__private::Begun::Slow(__dbopt_other) => {
+                    let __dbopt_second = __dbopt_second.insert(::std::boxed::Box::pin(async {
+                        let mut __dbopt_lease = __dbopt_other;
+                        #body
+                        let __dbopt_result = __dbopt_body.await;
+                        (__dbopt_lease, __dbopt_result)
+                    }));
+                    __dbopt_call.race(__dbopt_body, __dbopt_second.as_mut()).await
+                }
+            }
+        };
+        if let ::core::option::Option::Some(__dbopt_second) = __dbopt_second {
+            __dbopt_attempt = __dbopt_call.settle(&mut __dbopt_lease, __dbopt_attempt, __dbopt_second).await;
         }
     }
 }

@@ -241,6 +241,11 @@ impl Operation {
     pub(crate) fn runs_again(&self) -> bool {
         self.intent == Intent::Read || self.idempotent
     }
+
+    /// Whether the body may run on two replicas at once: whoever is asked for a replica's answer.
+    pub(crate) fn may_be_hedged(&self) -> bool {
+        self.intent == Intent::Read && !self.critical && !self.from_primary
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

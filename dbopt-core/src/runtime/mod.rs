@@ -8,6 +8,7 @@ mod caching;
 mod call;
 pub mod config;
 mod events;
+mod hedging;
 mod hosts;
 #[cfg(feature = "http")]
 pub mod http;
@@ -28,7 +29,7 @@ use futures_util::future::join_all;
 pub use balancing::StandInStatus;
 pub use cached::{CachedCall, CachedMethod, CallKey, Look, Next, Sharing, TextKey};
 pub use caching::{Caching, PatternError, Warmed};
-pub use call::{Attempt, Call};
+pub use call::{Attempt, Begun, Call};
 pub use config::{Config, Secret};
 pub use events::{Event, EventKind};
 pub use status::{Health, NodeStatus, OpenCircuit, Status};
@@ -47,6 +48,7 @@ use crate::route::balance::Balancer;
 use balancing::StandIns;
 use bulkhead::Bulkheads;
 use events::Events;
+use hedging::Hedges;
 use outbox::Outbox;
 use resilience::Resilience;
 use tasks::Tasks;
@@ -89,6 +91,7 @@ pub struct Runtime<B: Backend> {
     resilience: Resilience,
     balancer: Balancer,
     stand_ins: StandIns,
+    hedges: Hedges,
     closing: AtomicBool,
     tasks: Tasks,
 }
@@ -167,6 +170,7 @@ impl<B: Backend> Runtime<B> {
             resilience: Resilience::new(&config.retry),
             balancer: Balancer::new(config.routing.clone(), config.capacities()),
             stand_ins: StandIns::new(&config),
+            hedges: Hedges::new(&config.routing),
             config,
             cluster,
             pools,

@@ -1,0 +1,139 @@
+//! Reads that are asked of a second replica, on real servers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::Duration;
+
+use dbopt_diesel::core::observe::HedgeCounts;
+use dbopt_diesel::core::route::balance::Policy;
+use dbopt_diesel::dev::Cluster;
+use dbopt_diesel::prelude::*;
+use dbopt_diesel::{Config, Intent, Op};
+use dbopt_tests::outage::metrics;
+use dbopt_tests::{Things, calls, cluster, config, connect, prepared, until};
+use diesel::prelude::*;
+use diesel::sql_types::Integer;
+use diesel_async::RunQueryDsl;
+use tokio::time::Instant;
+
+const AFTER: Duration = Duration::from_millis(30);
+const ROUND_TRIP: Duration = Duration::from_millis(300);
+
+/// Reads in turn, and asked twice after 30 ms.
+fn hedging(cluster: &Cluster) -> Config {
+    let mut config = config(cluster);
+    config.routing.balance = Policy::RoundRobin;
+    config.routing.hedge_after = AFTER;
+    config.routing.hedge_budget = 0.5;
+    // A machine that has other things to do is no node that does not answer.
+    config.cluster.probe_timeout = Duration::from_millis(950);
+    config
+}
+
+fn hedges(things: &Things) -> HedgeCounts {
+    things.db.status().hedges
+}
+
+async fn reads(things: &Things, count: usize) {
+    for _ in 0..count {
+        things.read_port().await.unwrap();
+    }
+}
+
+fn on(things: &Things, node: &str) -> u64 {
+    calls(&things.db, "read").get(node).copied().unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_replica_makes_no_read_slow() {
+    let cluster = prepared(Cluster::builder().replicas(2).redis(false).proxied(true)).await;
+    let things = Things { db: connect(hedging(&cluster)).await };
+    // They earn the second attempts that are made below.
+    reads(&things, 200).await;
+    let (before, slow) = (hedges(&things), on(&things, "replica-1"));
+    cluster.replica(1).proxy().unwrap().delay(ROUND_TRIP / 2);
+    let began = Instant::now();
+    reads(&things, 12).await;
+    let took = began.elapsed();
+    let won = hedges(&things).won - before.won;
+    assert!((5..=6).contains(&won), "every second turn is the slow one's: {:?}", hedges(&things));
+    assert_eq!(on(&things, "replica-1") - slow, 6 - won, "who answered is counted");
+    assert!(took < ROUND_TRIP * 5, "they took {took:?}");
+    let metrics = metrics(&things.db).await;
+    assert_eq!(metrics.sum("dbopt_reads_hedged_total", &[("outcome", "won")]), hedges(&things).won as f64);
+    // What the replica did not do shows in its weight, where weights count.
+    until("its slowness is seen", Duration::from_secs(10), async || {
+        let status = things.db.status();
+        let node = status.nodes.iter().find(|node| &*node.name == "replica-1").unwrap();
+        node.balance.is_some_and(|balance| balance.slowness > 2.0)
+    })
+    .await;
+}
+
+static SLOW_ON: Op = Op::new("slow on one", Intent::Read);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lost_is_cancelled_and_its_connection_is_used_again() {
+    let cluster = cluster(2).await;
+    let things = Things { db: connect(hedging(&cluster)).await };
+    reads(&things, 50).await;
+    let slow = cluster.replica(1);
+    let (server, count) = (slow.port(), "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dbopt read'");
+    let sessions = slow.query_text(count).await.unwrap();
+    let statement = format!(
+        "SELECT inet_server_port() AS port WHERE CASE inet_server_port() WHEN {server} THEN pg_sleep(60)::text = '' ELSE true END"
+    );
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Integer)]
+        port: i32,
+    }
+    for _ in 0..4 {
+        let read = things.db.read(&SLOW_ON, async |conn| diesel::sql_query(&statement).get_result::<Row>(conn).await);
+        assert_ne!(read.await.unwrap().port, i32::from(server), "the other replica answers");
+    }
+    assert_eq!(hedges(&things).won, 2);
+    until("the statements are cancelled", Duration::from_secs(10), async || {
+        let running = format!("{count} AND state = 'active' AND query LIKE '%pg_sleep%'");
+        slow.query_text(&running).await.unwrap().as_deref() == Some("0")
+    })
+    .await;
+    until("the connections are back", Duration::from_secs(10), async || {
+        things.db.status().nodes.iter().flat_map(|node| &node.pools).all(|pool| pool.in_use == 0)
+    })
+    .await;
+    assert_eq!(slow.query_text(count).await.unwrap(), sessions, "none was closed");
+    let before = on(&things, "replica-1");
+    reads(&things, 20).await;
+    assert!(on(&things, "replica-1") >= before + 8, "they serve");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_plain_reads_are_asked_twice() {
+    let cluster = cluster(2).await;
+    let things = Things { db: connect(hedging(&cluster)).await };
+    reads(&things, 50).await;
+    let none = hedges(&things);
+    let long = AFTER.as_secs_f64() * 5.0;
+    things.slow_write(long).await.unwrap();
+    things.slow_primary_read(long).await.unwrap();
+    things.slow_critical(long).await.unwrap();
+    let caller = Context::anonymous();
+    caller
+        .scope(async {
+            things.set(1, 1).await.unwrap();
+            cluster.wait_caught_up(Duration::from_secs(10)).await.unwrap();
+            things.slow_read(long).await.unwrap();
+        })
+        .await;
+    assert_eq!(hedges(&things), none);
+    things.slow_read(long).await.unwrap();
+    assert_ne!(hedges(&things), none, "and a plain one is");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_off_unless_asked_for() {
+    let cluster = cluster(2).await;
+    let things = Things { db: connect(config(&cluster)).await };
+    things.slow_read(0.3).await.unwrap();
+    assert_eq!(hedges(&things), HedgeCounts::default());
+}
