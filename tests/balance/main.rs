@@ -121,7 +121,7 @@ async fn main() -> Result<()> {
         std::fs::write(path, serde_json::to_string_pretty(&outcome)?).context("write the figures")?;
     }
     if let Some(path) = &cli.svg {
-        std::fs::write(path, plot::draw(&outcome)).context("draw the figures")?;
+        std::fs::write(path, plot::draw(&outcome)?).context("draw the figures")?;
     }
     Ok(())
 }
