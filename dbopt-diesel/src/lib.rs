@@ -43,6 +43,7 @@
 //! | `http` | yes | [`admin::router`] and [`ContextLayer`] |
 //! | `alerts` | no | mail, Slack, PagerDuty and webhooks for alerts; without it they are logged, counted and in the status |
 //! | `dev` | no | `dev`: a local cluster of real servers for development and tests |
+//! | `migrations` | no | [`migrate`]: migrations that are proved before they run |
 //! | `cli` | no | the `dbopt` binary |
 
 // Generated code names this crate as its users do, here too.
@@ -60,6 +61,8 @@ mod db;
 #[cfg(feature = "dev")]
 pub mod dev;
 mod error;
+#[cfg(feature = "migrations")]
+pub mod migrate;
 mod probe;
 pub mod statement;
 

@@ -5,6 +5,7 @@
 
 pub mod desk;
 pub mod log;
+pub mod migrations;
 pub mod openmetrics;
 pub mod outage;
 pub mod receivers;

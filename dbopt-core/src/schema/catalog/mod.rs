@@ -1,0 +1,1 @@
+//! What is in a database, and how to get back to it.

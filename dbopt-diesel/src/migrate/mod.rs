@@ -1,0 +1,39 @@
+//! Migrations that are proved before they run, and can be taken back: on the folders and the embedded migrations of diesel.
+//!
+//! ```no_run
+//! # use dbopt_diesel::prelude::*;
+//! # use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+//! # mod example { use super::*;
+//! const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../examples/flights/migrations");
+//!
+//! async fn start() -> Result<Db, Box<dyn std::error::Error>> {
+//!     let db = Db::connect(Config::load()?).await?;
+//!     let report = db.migrate(&MIGRATIONS).await?;       // however many instances start at once, each migration is applied once
+//!     println!("{} migrations applied", report.ran.len());
+//!     Ok(db)
+//! }
+//! # }
+//! ```
+//!
+//! Each migration runs in a transaction of its own that also holds its line of the history. `dbopt migrate` does the same from a shell,
+//! and more: see the book.
+
+mod alone;
+mod backup;
+mod db;
+mod error;
+mod event;
+mod lock;
+mod migrator;
+mod recorder;
+mod run;
+mod source;
+mod store;
+mod target;
+mod trace;
+
+pub use error::{Error, Failure};
+pub use event::Event;
+pub use migrator::{Back, Forward, Migrator, Ran, Report, Status};
+pub use source::Migrations;
+pub use trace::Traced;
