@@ -20,7 +20,7 @@ use tokio::time::timeout;
 pub(crate) use cancel::Canceller;
 pub(crate) use open::{Opening, open};
 #[cfg(feature = "migrations")]
-pub(crate) use session::{Session, session};
+pub(crate) use session::{Session, session, session_on};
 pub(crate) use url::Address;
 
 use crate::Conn;

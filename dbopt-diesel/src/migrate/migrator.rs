@@ -180,20 +180,7 @@ impl Migrator {
     /// As for [`Migrator::up`].
     pub async fn down(&self, back: &Back) -> Result<Report, Error> {
         let locked = self.locked().await?;
-        let mut versions: Vec<&String> = locked.applied.iter().collect();
-        versions.sort();
-        versions.reverse();
-        match &back.to {
-            Some(to) => {
-                let to = &self.migrations.find(to)?.version;
-                versions.retain(|version| *version > to);
-            }
-            None => versions.truncate(back.steps.unwrap_or(1)),
-        }
-        let all: Vec<Migration> = versions
-            .into_iter()
-            .map(|version| self.way_back(version, &locked.entries))
-            .collect::<Result<_, Error>>()?;
+        let all = self.taken_back(back, &locked.applied, &locked.entries)?;
         for migration in &all {
             let (script, _) = migration.script(Direction::Down).map_err(|problem| Error::Source(vec![problem]))?;
             let losses = losses(&script);
@@ -203,6 +190,31 @@ impl Migrator {
         }
         let steps: Vec<_> = all.iter().map(|migration| (migration, Direction::Down, back.backup)).collect();
         self.run_all(locked, &steps, None).await
+    }
+
+    /// What [`Migrator::down`] would run, in order. Changes nothing.
+    ///
+    /// # Errors
+    /// When no primary can be reached, or nobody knows a version's way back.
+    pub async fn would_take_back(&self, back: &Back) -> Result<Vec<Migration>, Error> {
+        let status = self.status().await?;
+        let applied: Vec<String> =
+            status.plan.lines.iter().filter(|line| !line.state.is_pending()).map(|line| line.version.clone()).collect();
+        self.taken_back(back, &applied, &status.history)
+    }
+
+    fn taken_back(&self, back: &Back, applied: &[String], entries: &[Entry]) -> Result<Vec<Migration>, Error> {
+        let mut versions: Vec<&String> = applied.iter().collect();
+        versions.sort();
+        versions.reverse();
+        match &back.to {
+            Some(to) => {
+                let to = &self.migrations.find(to)?.version;
+                versions.retain(|version| *version > to);
+            }
+            None => versions.truncate(back.steps.unwrap_or(1)),
+        }
+        versions.into_iter().map(|version| self.way_back(version, entries)).collect()
     }
 
     /// The migration of an applied version: that of the folder, or, if it is gone, that of the history.

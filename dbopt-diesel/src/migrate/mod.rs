@@ -20,18 +20,24 @@
 
 mod alone;
 mod backup;
+mod catalog;
 mod db;
+mod derive;
+mod downs;
 mod error;
 mod event;
 mod lock;
 mod migrator;
+mod proof;
 mod recorder;
 mod run;
+mod scratch;
 mod source;
 mod store;
 mod target;
 mod trace;
 
+pub use downs::DerivedDown;
 pub use error::{Error, Failure};
 pub use event::Event;
 pub use migrator::{Back, Forward, Migrator, Ran, Report, Status};

@@ -31,6 +31,19 @@ impl Target {
         Ok(Target { nodes, primary: primary.map(str::to_owned) })
     }
 
+    /// The URL of the primary.
+    pub(super) async fn primary_url(&self) -> Result<String, Error> {
+        let primary = self.primary().await?;
+        for (_, url) in &self.nodes {
+            if let Ok(other) = session(url, APPLICATION).await
+                && other.place == primary.place
+            {
+                return Ok(url.clone());
+            }
+        }
+        Err(Error::NoPrimary(format!("{} does not answer any more", primary.place)))
+    }
+
     /// A session on the primary: of those that are not in recovery, the one with the highest timeline.
     pub(super) async fn primary(&self) -> Result<Session, Error> {
         let wanted = self.nodes.iter().filter(|(name, _)| self.primary.as_ref().is_none_or(|primary| primary == name));

@@ -3,6 +3,7 @@
 mod alerts;
 mod cache;
 mod dev;
+mod migrate;
 mod term;
 
 use std::error::Error;
@@ -26,6 +27,8 @@ enum Command {
     Dev(dev::Args),
     /// What applications keep in Redis: look, invalidate, clear, warm
     Cache(cache::Args),
+    /// Migrations: what is applied and pending, forward, back, proved before they run
+    Migrate(migrate::Args),
     /// Who is told when something is wrong: try it out, and look what is
     Alerts(alerts::Args),
 }
@@ -36,6 +39,7 @@ async fn main() -> ExitCode {
         Command::Dev(args) => dev::run(args).await,
         Command::Cache(args) => cache::run(args).await,
         Command::Alerts(args) => alerts::run(args).await,
+        Command::Migrate(args) => migrate::run(args).await,
     };
     result.unwrap_or_else(|error| {
         eprintln!("dbopt: {error}");

@@ -1,0 +1,61 @@
+//! A migration on a scratch database: forward, back and forward again, with the catalog compared each time.
+
+use std::time::Duration;
+
+use dbopt_core::schema::Config;
+use dbopt_core::schema::catalog::{Catalog, Derived};
+use dbopt_core::schema::migration::{Direction, Migration};
+use tokio::sync::Mutex;
+
+use super::catalog::read;
+use super::derive::derive;
+use super::error::Error;
+use super::event::Watch;
+use super::run::{Runner, Step};
+use super::scratch::Scratch;
+use super::trace::Trace;
+
+/// Runs scripts on a scratch database.
+pub(super) struct Prover<'a> {
+    pub(super) scratch: &'a Scratch,
+    pub(super) config: &'a Config,
+    pub(super) trace: Mutex<Trace>,
+}
+
+impl Prover<'_> {
+    pub(super) async fn run(&self, migration: &Migration, direction: Direction, traced: bool) -> Result<Duration, Error> {
+        let Scratch { session, store, .. } = self.scratch;
+        if traced {
+            self.trace.lock().await.begin(&session.client).await?;
+        }
+        let trace = traced.then_some(&self.trace);
+        let runner = Runner { session, store, config: self.config, watch: &Watch::default(), trace };
+        runner.run(Step { migration, direction, receipt: None, backup: &[] }).await
+    }
+
+    pub(super) async fn catalog(&self) -> Result<Catalog, Error> {
+        read(&self.scratch.session.client).await
+    }
+
+    /// Derives the way back of a migration that has just run.
+    pub(super) async fn derive(&self, before: &Catalog) -> Result<Derived, Error> {
+        derive(&self.scratch.session.client, before).await
+    }
+
+    /// Back and forward again; what is not as it was, in words.
+    pub(super) async fn there_and_back(
+        &self,
+        migration: &Migration,
+        before: &Catalog,
+        after: &Catalog,
+    ) -> Result<Vec<String>, Error> {
+        self.run(migration, Direction::Down, false).await?;
+        let back = self.catalog().await?;
+        let mut wrong: Vec<String> =
+            before.differences(&back).into_iter().map(|what| format!("after {}: {what}", migration.file(Direction::Down))).collect();
+        self.run(migration, Direction::Up, false).await?;
+        let again = self.catalog().await?;
+        wrong.extend(after.differences(&again).into_iter().map(|what| format!("after {} once more: {what}", migration.file(Direction::Up))));
+        Ok(wrong)
+    }
+}
