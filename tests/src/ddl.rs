@@ -25,7 +25,7 @@ pub const CORPUS: &[(&str, &str)] = &[
     ("defaults", "ALTER TABLE shop.customers ALTER COLUMN points SET DEFAULT 10, ALTER COLUMN nick SET DEFAULT 'none'"),
     ("not_null", "ALTER TABLE shop.customers ALTER COLUMN nick SET NOT NULL"),
     ("drop_not_null", "ALTER TABLE shop.customers ALTER COLUMN nick DROP NOT NULL, ALTER COLUMN nick DROP DEFAULT"),
-    ("widen", "ALTER TABLE shop.orders ALTER COLUMN number TYPE bigint, ALTER COLUMN total TYPE numeric(14, 4)"),
+    ("widen", "ALTER TABLE shop.orders ALTER COLUMN number TYPE bigint; ALTER TABLE shop.customers ALTER COLUMN points TYPE numeric(9, 2)"),
     ("narrow", "ALTER TABLE shop.customers ALTER COLUMN email TYPE varchar(100)"),
     ("collation", "ALTER TABLE shop.customers ALTER COLUMN name TYPE text COLLATE \"C\""),
     ("check", "ALTER TABLE shop.customers ADD CONSTRAINT grown CHECK (born < '2020-01-01') NOT VALID"),

@@ -5,7 +5,7 @@ use dbopt_core::schema::catalog::{Catalog, Change, Derived, Object, Step, change
 use futures_util::future::BoxFuture;
 use tokio_postgres::Client;
 
-use super::catalog::read_inside;
+use super::catalog::Reader;
 use super::error::{Doing, Error};
 
 /// More rounds than objects that depend on each other in any schema people read.
@@ -14,25 +14,32 @@ const ROUNDS: usize = 40;
 /// How deep what stands in the way of what stands in the way is looked for.
 const DEPTH: usize = 12;
 
-/// The statements that lead from the state of this database back to `before`. What they do is rolled back.
-pub(super) async fn derive(client: &Client, before: &Catalog) -> Result<Derived, Error> {
+/// The statements that lead from the state of this database, `after`, back to `before`. What they do is rolled back.
+pub(super) async fn derive(
+    client: &Client,
+    reader: &Reader,
+    before: &Catalog,
+    after: &Catalog,
+) -> Result<Derived, Error> {
     let begin = "BEGIN; SET LOCAL check_function_bodies = off; SET LOCAL client_min_messages = warning";
-    client.batch_execute(begin).await.doing("derive the way back")?;
-    let found = Search { client, before, derived: Derived::default() }.run().await;
+    let begin = format!("{begin}; SET LOCAL search_path = pg_catalog");
+    client.batch_execute(&begin).await.doing("derive the way back")?;
+    let found = Search { client, reader, before, derived: Derived::default() }.run(after).await;
     client.batch_execute("ROLLBACK").await.doing("derive the way back")?;
     found
 }
 
 struct Search<'a> {
     client: &'a Client,
+    reader: &'a Reader,
     before: &'a Catalog,
     derived: Derived,
 }
 
 impl Search<'_> {
-    async fn run(mut self) -> Result<Derived, Error> {
-        for _ in 0..ROUNDS {
-            let current = read_inside(self.client).await?;
+    async fn run(mut self, after: &Catalog) -> Result<Derived, Error> {
+        for round in 0..ROUNDS {
+            let current = if round == 0 { after.clone() } else { self.reader.read_inside(self.client).await? };
             if self.all_of(renames(self.before, &current)).await?.0 {
                 continue;
             }
@@ -133,7 +140,7 @@ impl Search<'_> {
     async fn taken_along(&self, statement: &str, current: &Catalog) -> Result<Vec<Object>, Error> {
         self.client.batch_execute("SAVEPOINT look").await.doing("look what depends on it")?;
         let dropped = self.client.batch_execute(&format!("{statement} CASCADE")).await.is_ok();
-        let after = if dropped { Some(read_inside(self.client).await?) } else { None };
+        let after = if dropped { Some(self.reader.read_inside(self.client).await?) } else { None };
         self.client.batch_execute("ROLLBACK TO look; RELEASE look").await.doing("look what depends on it")?;
         let Some(after) = after else { return Ok(Vec::new()) };
         let gone = |object: &&Object| after.find(object.kind, &object.name).is_none() && !object.drop.is_empty();

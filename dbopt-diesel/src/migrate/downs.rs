@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use dbopt_core::schema::catalog::Catalog;
 use dbopt_core::schema::loss::losses;
 use dbopt_core::schema::migration::{Direction, Migration};
 use dbopt_core::schema::script::Script;
@@ -48,9 +49,11 @@ impl Migrator {
         let prover = Prover { scratch: &scratch, config: &self.config, trace: Mutex::new(Trace::default()) };
         let mut found = Vec::new();
         let mut failed = None;
+        // What was there after one migration is what is there before the next.
+        let mut known = None;
         for migration in &self.migrations.list()[..=last] {
             self.watch.tell(&Event::Checking { what: migration.name.clone() });
-            match self.derive_one(&prover, migration, is_wanted(migration)).await {
+            match self.derive_one(&prover, migration, is_wanted(migration), &mut known).await {
                 Ok(derived) => found.extend(derived),
                 Err(error) => {
                     failed = Some(error);
@@ -68,19 +71,28 @@ impl Migrator {
         prover: &Prover<'_>,
         migration: &Migration,
         wanted: bool,
+        known: &mut Option<Catalog>,
     ) -> Result<Option<DerivedDown>, Error> {
-        let before = if wanted { Some(prover.catalog().await?) } else { None };
+        let before = match known.take() {
+            Some(known) => known,
+            None if wanted => prover.catalog().await?,
+            None => Catalog::default(),
+        };
         prover.run(migration, Direction::Up, false).await?;
-        let Some(before) = before else { return Ok(None) };
+        if !wanted {
+            return Ok(None);
+        }
         let after = prover.catalog().await?;
-        let derived = prover.derive(&before).await?;
+        let derived = prover.derive(&before, &after).await?;
         let sql = derived.render(migration);
         let migration = Migration { down: Some(sql.clone()), ..migration.clone() };
         let mut wrong: Vec<String> = derived.remaining.iter().map(|what| format!("to be written by hand: {what}")).collect();
         match prover.there_and_back(&migration, &before, &after).await {
             Ok(more) => wrong.extend(more.into_iter().filter(|_| derived.is_complete())),
+            // Whatever state it stopped in, the next one needs this one applied: it says so itself.
             Err(error) => wrong.push(error.to_string()),
         }
+        *known = wrong.is_empty().then_some(after);
         let losses = Script::parse(&sql).iter().flat_map(losses).map(|loss| loss.what).collect();
         Ok(Some(DerivedDown { migration, sql, losses, wrong }))
     }

@@ -33,13 +33,17 @@ mod recorder;
 mod run;
 mod scratch;
 mod source;
+mod statements;
 mod store;
 mod target;
 mod trace;
+mod validate;
 
 pub use downs::DerivedDown;
 pub use error::{Error, Failure};
 pub use event::Event;
 pub use migrator::{Back, Forward, Migrator, Ran, Report, Status};
 pub use source::Migrations;
+pub use statements::Statements;
 pub use trace::Traced;
+pub use validate::{Trial, Validation};

@@ -7,7 +7,6 @@ use dbopt_core::schema::catalog::{Catalog, Derived};
 use dbopt_core::schema::migration::{Direction, Migration};
 use tokio::sync::Mutex;
 
-use super::catalog::read;
 use super::derive::derive;
 use super::error::Error;
 use super::event::Watch;
@@ -34,12 +33,12 @@ impl Prover<'_> {
     }
 
     pub(super) async fn catalog(&self) -> Result<Catalog, Error> {
-        read(&self.scratch.session.client).await
+        self.scratch.reader.read(&self.scratch.session.client).await
     }
 
     /// Derives the way back of a migration that has just run.
-    pub(super) async fn derive(&self, before: &Catalog) -> Result<Derived, Error> {
-        derive(&self.scratch.session.client, before).await
+    pub(super) async fn derive(&self, before: &Catalog, after: &Catalog) -> Result<Derived, Error> {
+        derive(&self.scratch.session.client, &self.scratch.reader, before, after).await
     }
 
     /// Back and forward again; what is not as it was, in words.

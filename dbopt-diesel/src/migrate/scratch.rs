@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
+use super::catalog::Reader;
 use super::error::{Doing, Error};
 use super::lock;
 use super::store::Store;
@@ -14,6 +15,7 @@ use crate::connect::{Session, session, session_on};
 pub(super) struct Scratch {
     pub(super) session: Session,
     pub(super) store: Store,
+    pub(super) reader: Reader,
     maintenance: Session,
     name: String,
 }
@@ -32,7 +34,7 @@ impl Scratch {
             ))
         })?;
         match open(url, &name).await {
-            Ok((session, store)) => Ok(Scratch { session, store, maintenance, name }),
+            Ok((session, store, reader)) => Ok(Scratch { session, store, reader, maintenance, name }),
             Err(error) => {
                 drop(drop_database(&maintenance.client, &name).await);
                 Err(error)
@@ -48,12 +50,13 @@ impl Scratch {
     }
 }
 
-async fn open(url: &str, name: &str) -> Result<(Session, Store), Error> {
+async fn open(url: &str, name: &str) -> Result<(Session, Store, Reader), Error> {
     let session = session_on(url, Some(name), APPLICATION).await.map_err(Error::Connect)?;
     lock::take(&session.client, Duration::from_secs(10), |_| {}).await?;
     let store = Store::open(&session).await?;
     store.prepare(&session.client).await?;
-    Ok((session, store))
+    let reader = Reader::prepare(&session.client).await?;
+    Ok((session, store, reader))
 }
 
 /// Our own session may still be closing.

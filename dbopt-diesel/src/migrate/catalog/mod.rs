@@ -9,45 +9,64 @@ mod schemas;
 mod types;
 
 use dbopt_core::schema::catalog::{Catalog, Object};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Statement};
 
 use super::error::{Doing, Error};
 
 /// What every query sees as `{user}`: a schema that is nobody's but the user's.
 const USER: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
 
-/// Reads everything, in one snapshot. Opens a transaction of its own.
-pub(super) async fn read(client: &Client) -> Result<Catalog, Error> {
-    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.doing("read the catalog")?;
-    let catalog = read_inside(client).await;
-    client.batch_execute("ROLLBACK").await.doing("read the catalog")?;
-    catalog
+/// The queries, prepared on a session: planning them takes longer than running them.
+pub(super) struct Reader(Vec<Statement>);
+
+impl Reader {
+    pub(super) async fn prepare(client: &Client) -> Result<Reader, Error> {
+        let all = [
+            schemas::queries(),
+            types::queries(),
+            relations::queries(),
+            columns::queries(),
+            routines::queries(),
+            parts::queries(),
+            other::queries(),
+        ];
+        client.batch_execute(&format!("BEGIN; {QUALIFIED}")).await.doing("read the catalog")?;
+        let mut statements = Vec::new();
+        for query in all.into_iter().flatten() {
+            let sql = format!("SELECT x::text FROM ({}) AS q (x)", query.replace("{user}", USER));
+            statements.push(client.prepare(&sql).await.doing("read the catalog")?);
+        }
+        client.batch_execute("ROLLBACK").await.doing("read the catalog")?;
+        Ok(Reader(statements))
+    }
+
+    /// Reads everything, in one snapshot. Opens a transaction of its own.
+    pub(super) async fn read(&self, client: &Client) -> Result<Catalog, Error> {
+        client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.doing("read the catalog")?;
+        let catalog = self.read_inside(client).await;
+        client.batch_execute("ROLLBACK").await.doing("read the catalog")?;
+        catalog
+    }
+
+    /// The same in the transaction that is open.
+    pub(super) async fn read_inside(&self, client: &Client) -> Result<Catalog, Error> {
+        client.batch_execute(QUALIFIED).await.doing("read the catalog")?;
+        let mut objects = Vec::new();
+        for statement in &self.0 {
+            for row in client.query(statement, &[]).await.doing("read the catalog")? {
+                let text: String = row.get(0);
+                let object: Object = serde_json::from_str(&text).map_err(|error| {
+                    Error::Unknown(format!("the catalog has a row that is not understood: {error}: {text}"))
+                })?;
+                objects.push(object);
+            }
+        }
+        Ok(objects.into_iter().collect())
+    }
 }
 
-/// The same in the transaction that is open. Names come out with their schema.
-pub(super) async fn read_inside(client: &Client) -> Result<Catalog, Error> {
-    client.batch_execute("SET LOCAL search_path = pg_catalog").await.doing("read the catalog")?;
-    let mut objects = Vec::new();
-    let all = [
-        schemas::queries(),
-        types::queries(),
-        relations::queries(),
-        columns::queries(),
-        routines::queries(),
-        parts::queries(),
-        other::queries(),
-    ];
-    for query in all.into_iter().flatten() {
-        let sql = query.replace("{user}", USER);
-        for row in client.query(&format!("SELECT x::text FROM ({sql}) AS q (x)"), &[]).await.doing("read the catalog")? {
-            let text: String = row.get(0);
-            let object: Object = serde_json::from_str(&text)
-                .map_err(|error| Error::Unknown(format!("the catalog has a row that is not understood: {error}: {text}")))?;
-            objects.push(object);
-        }
-    }
-    Ok(objects.into_iter().collect())
-}
+/// Names come out with their schema then.
+const QUALIFIED: &str = "SET LOCAL search_path = pg_catalog";
 
 /// The rights on an object, also those that are there by themselves: a line for each.
 fn grants(acl: &str, kind: &str, owner: &str) -> String {

@@ -1,9 +1,12 @@
 //! `dbopt migrate`: migrations from the command line.
 
+mod downs;
+mod lint;
 mod new;
 mod progress;
 mod settings;
 mod show;
+mod validate;
 
 use std::process::ExitCode;
 
@@ -55,6 +58,15 @@ enum Command {
     Down(BackArgs),
     /// Take the last migration back and apply it again
     Redo(BackArgs),
+    /// Derive down.sql for migrations that have none, and prove it: forward, back and forward again on a scratch database
+    GenerateDown(downs::DownArgs),
+    /// Tell what would hold others up or lose data, and how to do it safely
+    Lint(lint::LintArgs),
+    /// Try what is pending on a scratch database, and leave a receipt if all is well
+    ///
+    /// Each new migration goes forward, back and forward again, the catalog is compared each time, its locks are traced, the lint looks at it,
+    /// and the statements of your application are prepared against the new schema.
+    Validate(validate::ValidateArgs),
     /// Show everything that was ever run
     History {
         /// The last ones only
@@ -113,6 +125,9 @@ pub(crate) async fn run(args: Args) -> Outcome {
         Command::Up(ahead) => up(&settings, ahead).await,
         Command::Down(back) => down(&settings, back).await,
         Command::Redo(back) => redo(&settings, back).await,
+        Command::GenerateDown(args) => downs::run(&settings, &args).await,
+        Command::Lint(args) => lint::run(&settings, &args).await,
+        Command::Validate(args) => validate::run(&settings, args).await,
         Command::History { limit, json } => history(&settings, limit, json).await,
     }
 }
