@@ -19,7 +19,10 @@ impl Project {
     async fn new() -> Project {
         let cluster = Cluster::builder().replicas(0).redis(false).start().await.unwrap();
         let project = Project { cluster, dir: tempfile::tempdir().unwrap() };
-        project.write("diesel.toml", "[print_schema]\nfile = \"src/schema.rs\"\n\n[migrations_directory]\ndir = \"db/migrations\"\n");
+        project.write(
+            "diesel.toml",
+            "[print_schema]\nfile = \"src/schema.rs\"\n\n[migrations_directory]\ndir = \"db/migrations\"\n",
+        );
         project.migration("2026-01-01-000000_users", "CREATE TABLE users (id int PRIMARY KEY);", "DROP TABLE users;");
         project
     }
@@ -99,7 +102,11 @@ async fn a_new_migration_is_judged_gets_its_way_back_and_its_receipt() {
     assert!(lint.contains("unique-column") && lint.contains("line 1") && lint.contains("instead:"), "{lint}");
     let none = project.refused(&["validate"]).await;
     assert!(none.contains("there is no way back") && none.contains("unique-column"), "{none}");
-    fs::write(&file, "-- dbopt: allow(unique-column) nobody is here yet\nALTER TABLE users ADD COLUMN mail text UNIQUE;\n").unwrap();
+    fs::write(
+        &file,
+        "-- dbopt: allow(unique-column) nobody is here yet\nALTER TABLE users ADD COLUMN mail text UNIQUE;\n",
+    )
+    .unwrap();
     let lint = project.ok(&["lint"]).await;
     assert!(lint.contains("1 allowed by an exception"), "{lint}");
     let down = project.ok(&["generate-down"]).await;
@@ -129,7 +136,10 @@ async fn what_cannot_be_run_is_refused_with_file_line_and_remedy() {
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("up.sql"), sql).unwrap();
         let refused = project.refused(&["up"]).await;
-        assert!(refused.contains(part) && refused.contains(&format!("2026-02-01-000000_{name}/up.sql")), "{name}: {refused}");
+        assert!(
+            refused.contains(part) && refused.contains(&format!("2026-02-01-000000_{name}/up.sql")),
+            "{name}: {refused}"
+        );
         fs::remove_dir_all(dir).unwrap();
     }
     project.migration("2026-01-01-000000_twice", "SELECT 1;", "");
@@ -144,7 +154,9 @@ async fn what_cannot_be_run_is_refused_with_file_line_and_remedy() {
 async fn a_migrator_that_is_killed_at_any_moment_leaves_a_version_boundary() {
     let project = Project::new().await;
     for i in 2..8 {
-        let up = format!("CREATE TABLE t{i} (id int); INSERT INTO t{i} SELECT 1 FROM pg_sleep(0.05); CREATE INDEX ON t{i} (id);");
+        let up = format!(
+            "CREATE TABLE t{i} (id int); INSERT INTO t{i} SELECT 1 FROM pg_sleep(0.05); CREATE INDEX ON t{i} (id);"
+        );
         project.migration(&format!("2026-01-0{i}-000000_t{i}"), &up, &format!("DROP TABLE t{i};"));
     }
     let url = project.cluster.primary().url();

@@ -27,9 +27,16 @@ async fn r08_5_each_forward_migration_gets_a_script_that_was_proved_there_and_ba
     let migrator = folder.migrator(&config);
     migrator.up(&Forward::default()).await.unwrap();
     migrator.down(&Back { steps: Some(CORPUS.len()), accept_data_loss: true, ..Back::default() }).await.unwrap();
-    assert_eq!(value(&cluster, "SELECT count(*)::text FROM pg_namespace WHERE nspname IN ('shop', 'plain', 'Odd Name')").await, "0");
+    assert_eq!(
+        value(&cluster, "SELECT count(*)::text FROM pg_namespace WHERE nspname IN ('shop', 'plain', 'Odd Name')").await,
+        "0"
+    );
     migrator.up(&Forward::default()).await.unwrap();
-    assert_eq!(value(&cluster, "SELECT count(*)::text FROM pg_database WHERE datname LIKE 'dbopt_scratch%'").await, "0", "scratch is gone");
+    assert_eq!(
+        value(&cluster, "SELECT count(*)::text FROM pg_database WHERE datname LIKE 'dbopt_scratch%'").await,
+        "0",
+        "scratch is gone"
+    );
 }
 
 #[tokio::test]

@@ -51,14 +51,19 @@ async fn r08_4_a_validation_finds_ways_back_that_do_not_lead_back_and_statements
     let (cluster, config) = server().await;
     let folder = Folder::of(&[FIRST]);
     folder.migrator(&config).up(&Forward::default()).await.unwrap();
-    folder.add("2_mail", "ALTER TABLE users ADD COLUMN mail text; ALTER TABLE users ADD COLUMN age int;", "ALTER TABLE users DROP COLUMN mail;");
+    folder.add(
+        "2_mail",
+        "ALTER TABLE users ADD COLUMN mail text; ALTER TABLE users ADD COLUMN age int;",
+        "ALTER TABLE users DROP COLUMN mail;",
+    );
     folder.add("3_none", "CREATE TABLE other (id int);", "");
     folder.add(
         "4_rename",
         "-- dbopt: allow(rename) to see what breaks\nALTER TABLE users RENAME COLUMN name TO full_name;",
         "ALTER TABLE users RENAME COLUMN full_name TO name;",
     );
-    let statements = "SELECT name FROM users WHERE id = $1; SELECT * FROM users; SELECT id FROM users; SELECT nonsense FROM nothing";
+    let statements =
+        "SELECT name FROM users WHERE id = $1; SELECT * FROM users; SELECT id FROM users; SELECT nonsense FROM nothing";
     let trial = Trial { statements: Statements::from_text(statements).unwrap(), ..Trial::default() };
     let validation = folder.migrator(&config).validate(&trial).await.unwrap();
     let problems = validation.problems.join("\n");
@@ -72,7 +77,10 @@ async fn r08_4_a_validation_finds_ways_back_that_do_not_lead_back_and_statements
     }
     assert!(!problems.contains("nonsense") && !problems.contains("SELECT id FROM users"), "{problems}");
     assert!(validation.receipt.is_none());
-    assert_eq!(value(&cluster, "SELECT count(*)::text FROM pg_database WHERE datname LIKE 'dbopt_scratch%'").await, "0");
+    assert_eq!(
+        value(&cluster, "SELECT count(*)::text FROM pg_database WHERE datname LIKE 'dbopt_scratch%'").await,
+        "0"
+    );
     assert_eq!(value(&cluster, "SELECT count(*)::text FROM users").await, "100", "the real one was not touched");
 }
 

@@ -106,7 +106,9 @@ impl Config {
             found.push("schema.receipt is empty: write a file name such as \"dbopt-receipt.json\"".into());
         }
         if self.receipt_age.is_zero() {
-            found.push("schema.receipt_age = \"0s\": no receipt would ever be fresh; write a time such as \"1day\"".into());
+            found.push(
+                "schema.receipt_age = \"0s\": no receipt would ever be fresh; write a time such as \"1day\"".into(),
+            );
         }
         found
     }

@@ -34,16 +34,9 @@ impl Outcome {
 
     /// The outcome of that name.
     pub fn of(name: &str) -> Option<Outcome> {
-        [
-            Outcome::Started,
-            Outcome::Applied,
-            Outcome::Reverted,
-            Outcome::Failed,
-            Outcome::Adopted,
-            Outcome::Accepted,
-        ]
-        .into_iter()
-        .find(|outcome| outcome.name() == name)
+        [Outcome::Started, Outcome::Applied, Outcome::Reverted, Outcome::Failed, Outcome::Adopted, Outcome::Accepted]
+            .into_iter()
+            .find(|outcome| outcome.name() == name)
     }
 
     /// Whether it says what the scripts of an applied version are.

@@ -85,8 +85,14 @@ mod tests {
 
     #[test]
     fn what_drops_data_is_found_and_what_does_not_is_not() {
-        assert_eq!(lost("select 1;\ndrop table if exists a, s.\"B\" cascade"), ["2 all rows of a", "2 all rows of s.\"B\""]);
-        assert_eq!(lost("alter table only a drop constraint c, drop column if exists x, drop y"), ["1 the column x of a", "1 the column y of a"]);
+        assert_eq!(
+            lost("select 1;\ndrop table if exists a, s.\"B\" cascade"),
+            ["2 all rows of a", "2 all rows of s.\"B\""]
+        );
+        assert_eq!(
+            lost("alter table only a drop constraint c, drop column if exists x, drop y"),
+            ["1 the column x of a", "1 the column y of a"]
+        );
         assert_eq!(lost("alter table a alter x set data type int using x::int").len(), 1);
         assert_eq!(lost("truncate table a, b").len(), 2);
         assert_eq!(lost("drop schema s cascade").len(), 1);

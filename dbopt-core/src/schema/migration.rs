@@ -146,7 +146,11 @@ impl Migration {
         let name = what.name().to_owned();
         if script.statements().len() > 1 {
             let remedy = "give it a migration of its own, so that the others stay in their transaction";
-            return Err(problem(Some(line), format!("{name} cannot run in a transaction, and is not alone here"), remedy));
+            return Err(problem(
+                Some(line),
+                format!("{name} cannot run in a transaction, and is not alone here"),
+                remedy,
+            ));
         }
         if self.in_transaction {
             let remedy = "declare it: write `run_in_transaction = false` into metadata.toml beside it";

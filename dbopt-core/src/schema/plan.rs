@@ -169,7 +169,14 @@ mod tests {
     fn what_is_pending_edited_missing_and_out_of_order() {
         let all = [migration("1", "a", None), migration("2", "b", None), migration("3", "c", None)];
         assert_eq!(states(&all, &["1"], &[]), [State::Applied, State::Pending, State::Pending]);
-        assert_eq!(states(&all, &["1", "3"], &[]), [State::Applied, State::OutOfOrder, State::Pending].map(|s| if s == State::Pending { State::Applied } else { s }));
+        assert_eq!(
+            states(&all, &["1", "3"], &[]),
+            [State::Applied, State::OutOfOrder, State::Pending].map(|s| if s == State::Pending {
+                State::Applied
+            } else {
+                s
+            })
+        );
         assert_eq!(states(&all[1..], &["1"], &[]), [State::Missing, State::Pending, State::Pending]);
         let was = entry(1, &migration("1", "before\n", None), Outcome::Applied);
         let plan = Plan::of(&all, &["1".into()], std::slice::from_ref(&was));

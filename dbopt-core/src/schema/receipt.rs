@@ -61,11 +61,16 @@ impl Receipt {
         }
         if self.server_major != server_major {
             let was = self.server_major;
-            return Some(format!("the receipt is from PostgreSQL {was}, this server is {server_major}: {again} on that version"));
+            return Some(format!(
+                "the receipt is from PostgreSQL {was}, this server is {server_major}: {again} on that version"
+            ));
         }
         if now.saturating_sub(self.made_at) > age.as_secs() {
             let hours = now.saturating_sub(self.made_at) / 3600;
-            return Some(format!("the receipt is {hours} h old, and schema.receipt_age is {} h: {again}", age.as_secs() / 3600));
+            return Some(format!(
+                "the receipt is {hours} h old, and schema.receipt_age is {} h: {again}",
+                age.as_secs() / 3600
+            ));
         }
         pending.iter().find_map(|migration| {
             let Some(proved) = self.migrations.iter().find(|proved| proved.version == migration.version) else {
@@ -84,7 +89,13 @@ mod tests {
 
     #[test]
     fn a_receipt_holds_for_its_scripts_server_and_time() {
-        let one = Migration { version: "1".into(), name: "1_a".into(), up: "a".into(), down: Some("b".into()), in_transaction: true };
+        let one = Migration {
+            version: "1".into(),
+            name: "1_a".into(),
+            up: "a".into(),
+            down: Some("b".into()),
+            in_transaction: true,
+        };
         let day = Duration::from_secs(86_400);
         let receipt = Receipt::new(std::slice::from_ref(&one), 15, 1000);
         assert_eq!(receipt.refusal(&[&one], 15, 2000, day), None);

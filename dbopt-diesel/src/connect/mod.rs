@@ -84,6 +84,8 @@ fn apart(url: &str, application: &'static str) -> Result<(Opening, Duration), Co
 fn silent(place: &str, patience: Duration) -> ConnectError {
     ConnectError::new(
         Reason::ConnectTimeout,
-        format!("{place}: no answer within {patience:?} (connect_timeout in the URL); the server hangs, or a firewall drops the packets"),
+        format!(
+            "{place}: no answer within {patience:?} (connect_timeout in the URL); the server hangs, or a firewall drops the packets"
+        ),
     )
 }

@@ -20,12 +20,7 @@ enum Next {
     Done,
 }
 
-pub(super) async fn run(
-    runner: &Runner<'_>,
-    step: Step<'_>,
-    script: &Script,
-    what: &Alone,
-) -> Result<Duration, Error> {
+pub(super) async fn run(runner: &Runner<'_>, step: Step<'_>, script: &Script, what: &Alone) -> Result<Duration, Error> {
     let Some(statement) = script.statements().next() else { return Ok(Duration::ZERO) };
     let client = &runner.session.client;
     if !lock::is_ours(client).await? {
@@ -64,7 +59,8 @@ pub(super) async fn run(
                 if !clean {
                     failure.state = "it may have left something behind; run it again, and that is dealt with first";
                 }
-                let ended = runner.store.close(client, id, Outcome::Failed, begun.elapsed(), Some(&failure.to_string())).await;
+                let ended =
+                    runner.store.close(client, id, Outcome::Failed, begun.elapsed(), Some(&failure.to_string())).await;
                 drop(ended);
                 return Err(Error::Failed(Box::new(failure)));
             }
@@ -93,20 +89,18 @@ async fn prepare(
     let again = || Next::Run(statement.sql.to_owned());
     let resumed = |what: String| runner.watch.tell(&Event::Resumed { what });
     match what {
-        Alone::CreateIndex { name: Some(name), table: Some(table) } => {
-            match index_state(client, table, name).await? {
-                Some((index, false)) => {
-                    drop_index(client, &index).await?;
-                    resumed(format!("removed the invalid index {index} that an attempt before had left"));
-                    Ok(again())
-                }
-                Some((index, true)) if cut_off => {
-                    resumed(format!("the index {index} was finished before the attempt was cut off"));
-                    Ok(Next::Done)
-                }
-                _ => Ok(again()),
+        Alone::CreateIndex { name: Some(name), table: Some(table) } => match index_state(client, table, name).await? {
+            Some((index, false)) => {
+                drop_index(client, &index).await?;
+                resumed(format!("removed the invalid index {index} that an attempt before had left"));
+                Ok(again())
             }
-        }
+            Some((index, true)) if cut_off => {
+                resumed(format!("the index {index} was finished before the attempt was cut off"));
+                Ok(Next::Done)
+            }
+            _ => Ok(again()),
+        },
         Alone::CreateIndex { table, .. } if cut_off => Err(Error::Unfinished {
             migration: step.migration.name.clone(),
             what: format!(
@@ -189,7 +183,8 @@ async fn remove_leftovers(client: &Client) -> Result<Vec<String>, Error> {
 
 /// Whether detaching is pending; none if it is no partition any more.
 async fn detach_state(client: &Client, table: &str, partition: &str) -> Result<Option<bool>, Error> {
-    let sql = "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = to_regclass($1) AND inhparent = to_regclass($2)";
+    let sql =
+        "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = to_regclass($1) AND inhparent = to_regclass($2)";
     let row = client.query_opt(sql, &[&partition, &table]).await.doing("look at the partition")?;
     Ok(row.map(|row| row.get(0)))
 }

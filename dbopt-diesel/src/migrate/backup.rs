@@ -30,8 +30,13 @@ mod tests {
     #[test]
     fn each_table_is_copied_once_under_a_name_that_tells_the_version() {
         let loss = |table: &str| Loss { line: 1, what: String::new(), table: Some(table.to_owned()) };
-        let migration =
-            Migration { version: "20260101".into(), name: "x".into(), up: String::new(), down: None, in_transaction: true };
+        let migration = Migration {
+            version: "20260101".into(),
+            name: "x".into(),
+            up: String::new(),
+            down: None,
+            in_transaction: true,
+        };
         let found = copies(&migration, &[loss("s.\"Big One\""), loss("a"), loss("a")]);
         assert_eq!(found[0].0, "CREATE TABLE __dbopt_backup_20260101_a AS TABLE a");
         assert_eq!(found[1].1, "s.__dbopt_backup_20260101_bigone");

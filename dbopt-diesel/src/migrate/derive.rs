@@ -110,7 +110,12 @@ impl Search<'_> {
     }
 
     /// Drops what stands in the way of a change, and makes it: what was there before comes back in a later round.
-    fn free<'a>(&'a mut self, change: &'a Change, current: &'a Catalog, depth: usize) -> BoxFuture<'a, Result<bool, Error>> {
+    fn free<'a>(
+        &'a mut self,
+        change: &'a Change,
+        current: &'a Catalog,
+        depth: usize,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
             let sql = if change.instead.is_empty() { &change.sql } else { &change.instead };
             let code = match self.attempt(sql).await? {
@@ -163,5 +168,8 @@ impl Search<'_> {
 
 /// A column goes with its table, and so on.
 fn is_part_of(object: &Object, statement: &str) -> bool {
-    object.of.as_ref().is_some_and(|of| statement == format!("DROP TABLE {of}") || statement == format!("DROP TYPE {of}"))
+    object
+        .of
+        .as_ref()
+        .is_some_and(|of| statement == format!("DROP TABLE {of}") || statement == format!("DROP TYPE {of}"))
 }

@@ -86,7 +86,8 @@ impl Migrator {
         let derived = prover.derive(&before, &after).await?;
         let sql = derived.render(migration);
         let migration = Migration { down: Some(sql.clone()), ..migration.clone() };
-        let mut wrong: Vec<String> = derived.remaining.iter().map(|what| format!("to be written by hand: {what}")).collect();
+        let mut wrong: Vec<String> =
+            derived.remaining.iter().map(|what| format!("to be written by hand: {what}")).collect();
         match prover.there_and_back(&migration, &before, &after).await {
             Ok(more) => wrong.extend(more.into_iter().filter(|_| derived.is_complete())),
             // Whatever state it stopped in, the next one needs this one applied: it says so itself.

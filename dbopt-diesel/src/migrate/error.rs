@@ -39,7 +39,9 @@ pub enum Error {
     #[error("{0}")]
     Unknown(String),
     /// Another instance is migrating, for longer than `schema.wait`.
-    #[error("waited {waited:?} (schema.wait) for another instance that is migrating ({holder}); look what it does, or wait longer")]
+    #[error(
+        "waited {waited:?} (schema.wait) for another instance that is migrating ({holder}); look what it does, or wait longer"
+    )]
     Busy {
         /// How long.
         waited: Duration,
@@ -47,7 +49,9 @@ pub enum Error {
         holder: String,
     },
     /// A pooler gives each transaction another session, so that no lock can be held.
-    #[error("the lock is gone: a pooler in transaction mode stands before the server; name the server itself in the URL")]
+    #[error(
+        "the lock is gone: a pooler in transaction mode stands before the server; name the server itself in the URL"
+    )]
     Pooler,
     /// What was applied is not what the folder says.
     #[error("{}", drift(.0))]

@@ -14,11 +14,11 @@ use dbopt_core::schema::{self, Environment};
 use super::backup::copies;
 use super::error::{Doing, Error};
 use super::event::{Event, Watch};
+use super::lock;
 use super::run::{Runner, Step};
 use super::source::Migrations;
 use super::store::{Note, Store};
 use super::target::{Target, log_end, one};
-use super::lock;
 use crate::connect::Session;
 
 /// The migrations of an application, and the cluster they are for.
@@ -223,7 +223,9 @@ impl Migrator {
             return Ok(migration.clone());
         }
         let was = vouching(entries, version).ok_or_else(|| {
-            Error::Unknown(format!("{version} is applied, but neither the folder nor the history knows how to take it back"))
+            Error::Unknown(format!(
+                "{version} is applied, but neither the folder nor the history knows how to take it back"
+            ))
         })?;
         Ok(Migration {
             version: version.to_owned(),
@@ -278,8 +280,7 @@ impl Migrator {
                 None if locked.applied.contains(version) => Outcome::Adopted,
                 _ => continue,
             };
-            let note =
-                Note { direction: Direction::Up, outcome, took: Duration::ZERO, receipt: None, error: None };
+            let note = Note { direction: Direction::Up, outcome, took: Duration::ZERO, receipt: None, error: None };
             locked.store.note(&locked.session.client, migration, note).await?;
         }
         Ok(())
@@ -312,8 +313,7 @@ impl Migrator {
         receipt: Option<&str>,
     ) -> Result<Report, Error> {
         let Locked { session, store, .. } = locked;
-        let runner =
-            Runner { session: &session, store: &store, config: &self.config, watch: &self.watch, trace: None };
+        let runner = Runner { session: &session, store: &store, config: &self.config, watch: &self.watch, trace: None };
         let mut report = Report { server: store.server().to_owned(), ..Report::default() };
         for (migration, direction, backup) in steps {
             let mut copied = Vec::new();

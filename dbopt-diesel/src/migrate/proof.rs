@@ -22,7 +22,12 @@ pub(super) struct Prover<'a> {
 }
 
 impl Prover<'_> {
-    pub(super) async fn run(&self, migration: &Migration, direction: Direction, traced: bool) -> Result<Duration, Error> {
+    pub(super) async fn run(
+        &self,
+        migration: &Migration,
+        direction: Direction,
+        traced: bool,
+    ) -> Result<Duration, Error> {
         let Scratch { session, store, .. } = self.scratch;
         if traced {
             self.trace.lock().await.begin(&session.client).await?;
@@ -50,11 +55,19 @@ impl Prover<'_> {
     ) -> Result<Vec<String>, Error> {
         self.run(migration, Direction::Down, false).await?;
         let back = self.catalog().await?;
-        let mut wrong: Vec<String> =
-            before.differences(&back).into_iter().map(|what| format!("after {}: {what}", migration.file(Direction::Down))).collect();
+        let mut wrong: Vec<String> = before
+            .differences(&back)
+            .into_iter()
+            .map(|what| format!("after {}: {what}", migration.file(Direction::Down)))
+            .collect();
         self.run(migration, Direction::Up, false).await?;
         let again = self.catalog().await?;
-        wrong.extend(after.differences(&again).into_iter().map(|what| format!("after {} once more: {what}", migration.file(Direction::Up))));
+        wrong.extend(
+            after
+                .differences(&again)
+                .into_iter()
+                .map(|what| format!("after {} once more: {what}", migration.file(Direction::Up))),
+        );
         Ok(wrong)
     }
 }

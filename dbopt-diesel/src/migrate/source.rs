@@ -83,7 +83,9 @@ impl Migrations {
         let mut close = self.list.iter().filter(|m| m.version.starts_with(&plain) || m.name.contains(version));
         match (exact, close.next(), close.next()) {
             (Some(exact), ..) | (None, Some(exact), None) => Ok(exact),
-            (None, None, _) => Err(Error::Unknown(format!("no migration is called {version}; see `dbopt migrate status`"))),
+            (None, None, _) => {
+                Err(Error::Unknown(format!("no migration is called {version}; see `dbopt migrate status`")))
+            }
             (None, Some(one), Some(other)) => {
                 Err(Error::Unknown(format!("{version} may be {} or {}: write more of it", one.name, other.name)))
             }
@@ -125,12 +127,22 @@ fn read(path: &Path, name: &str) -> Result<Migration, Vec<Problem>> {
     let (up, down, metadata) = (text("up.sql"), text("down.sql"), text("metadata.toml"));
     let metadata = metadata.map(|text| in_transaction(&text)).transpose().unwrap_or_else(|what| {
         let file = format!("{name}/metadata.toml");
-        problems.push(Problem { file, line: None, what, remedy: "write `run_in_transaction = false` or true".to_owned() });
+        problems.push(Problem {
+            file,
+            line: None,
+            what,
+            remedy: "write `run_in_transaction = false` or true".to_owned(),
+        });
         None
     });
     if up.is_none() && problems.is_empty() {
         let what = "there is no up.sql in this folder".to_owned();
-        problems.push(Problem { file: name.to_owned(), line: None, what, remedy: "write it, or remove the folder".to_owned() });
+        problems.push(Problem {
+            file: name.to_owned(),
+            line: None,
+            what,
+            remedy: "write it, or remove the folder".to_owned(),
+        });
     }
     match up {
         Some(up) if problems.is_empty() => Ok(Migration {

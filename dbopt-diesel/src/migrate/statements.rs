@@ -66,7 +66,8 @@ impl Statements {
     /// When it cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
-        let text: String = self.0.lock().iter().map(|sql| format!("{};\n", sql.trim_end().trim_end_matches(';'))).collect();
+        let text: String =
+            self.0.lock().iter().map(|sql| format!("{};\n", sql.trim_end().trim_end_matches(';'))).collect();
         fs::write(path, text).map_err(|error| Error::Folder { folder: path.to_owned(), error })
     }
 

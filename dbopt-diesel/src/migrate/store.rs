@@ -29,7 +29,9 @@ impl Store {
     pub(super) async fn open(session: &Session) -> Result<Store, Error> {
         let schema = one(&session.client, "SELECT quote_ident(current_schema())").await.doing("find the schema")?;
         let schema = schema.ok_or_else(|| {
-            Error::Unknown("the search path names no schema that exists: set it for the user, or create the schema".into())
+            Error::Unknown(
+                "the search path names no schema that exists: set it for the user, or create the schema".into(),
+            )
         })?;
         let version = one(&session.client, "SHOW server_version").await.doing("ask for the version")?;
         let version = version.as_deref().and_then(|text| text.split(' ').next()).unwrap_or("?").to_owned();
@@ -192,6 +194,7 @@ fn who() -> String {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let user = variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| "someone".to_owned());
     let read = |file: &str| std::fs::read_to_string(file).ok().map(|text| text.trim().to_owned());
-    let host = variable("HOSTNAME").or_else(|| read("/proc/sys/kernel/hostname")).unwrap_or_else(|| "somewhere".to_owned());
+    let host =
+        variable("HOSTNAME").or_else(|| read("/proc/sys/kernel/hostname")).unwrap_or_else(|| "somewhere".to_owned());
     format!("{user}@{host}")
 }

@@ -68,7 +68,12 @@ impl Target {
     }
 
     /// Waits until every other server has replayed the log up to `position`; names those that have not after `patience`.
-    pub(super) async fn wait_for_replicas(&self, primary: &Session, position: Position, patience: Duration) -> Vec<String> {
+    pub(super) async fn wait_for_replicas(
+        &self,
+        primary: &Session,
+        position: Position,
+        patience: Duration,
+    ) -> Vec<String> {
         let give_up = Instant::now() + patience;
         let others = self.nodes.iter().map(async |(name, url)| {
             let mut why = "no answer".to_owned();

@@ -78,7 +78,9 @@ impl Migrator {
         scratch.end().await?;
         done?;
         for finding in validation.findings.iter().filter(|finding| finding.allowed.is_none()) {
-            validation.problems.push(format!("{} line {}: {} ({})", finding.file, finding.line, finding.what, finding.rule));
+            validation
+                .problems
+                .push(format!("{} line {}: {} ({})", finding.file, finding.line, finding.what, finding.rule));
         }
         validation.receipt = if validation.problems.is_empty() { Some(receipt?) } else { None };
         Ok(validation)
@@ -185,7 +187,9 @@ impl Work<'_> {
                 Err(why) => format!("fails: {why}"),
             };
             let short: String = sql.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(120).collect();
-            self.validation.problems.push(format!("{}: a statement of the application {broken}\n    {short}", migration.name));
+            self.validation
+                .problems
+                .push(format!("{}: a statement of the application {broken}\n    {short}", migration.name));
             // Told once.
             *before = None;
         }

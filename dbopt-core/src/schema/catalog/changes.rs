@@ -71,7 +71,10 @@ fn create(object: &Object, current: &Catalog) -> Option<Change> {
     let of = object.of.as_deref();
     // A table is made with its columns, a type with its attributes, an enum with its labels.
     let inside = matches!(object.kind, Kind::Column | Kind::Attribute | Kind::Label);
-    if inside && of.is_none_or(|of| owner(current, of).is_none()) || object.create.is_empty() || object.kind == Kind::Label {
+    if inside && of.is_none_or(|of| owner(current, of).is_none())
+        || object.create.is_empty()
+        || object.kind == Kind::Label
+    {
         return None;
     }
     let change = Change::one(object.create.clone());

@@ -26,7 +26,9 @@ pub(super) fn alter(was: &Object, is: &Object) -> Vec<Change> {
         });
     }
     found.extend(identity(was, is, &column));
-    for (part, set) in [("storage", "SET STORAGE"), ("compression", "SET COMPRESSION"), ("statistics", "SET STATISTICS")] {
+    for (part, set) in
+        [("storage", "SET STORAGE"), ("compression", "SET COMPRESSION"), ("statistics", "SET STATISTICS")]
+    {
         if let Some(value) = was.part(part).filter(|value| is.part(part) != Some(value)) {
             found.push(Change::one(format!("{column} {set} {value}")));
         }

@@ -131,10 +131,19 @@ impl Catalog {
             match other.find(object.kind, &object.name) {
                 None => found.push(format!("{name} is missing")),
                 Some(now) => {
-                    if object.create != now.create && !is_told_by_parts(object.kind) && object.part("composite").is_none() {
-                        found.push(format!("{name} is `{}` instead of `{}`", one_line(&now.create), one_line(&object.create)));
+                    if object.create != now.create
+                        && !is_told_by_parts(object.kind)
+                        && object.part("composite").is_none()
+                    {
+                        found.push(format!(
+                            "{name} is `{}` instead of `{}`",
+                            one_line(&now.create),
+                            one_line(&object.create)
+                        ));
                     }
-                    for part in object.parts.keys().chain(now.parts.keys().filter(|key| !object.parts.contains_key(*key))) {
+                    for part in
+                        object.parts.keys().chain(now.parts.keys().filter(|key| !object.parts.contains_key(*key)))
+                    {
                         let (was, is) = (object.part(part), now.part(part));
                         if was != is {
                             let show = |value: Option<&str>| value.map_or("nothing".to_owned(), one_line);
@@ -153,7 +162,10 @@ impl Catalog {
 
 /// Whether the text that makes it holds nothing that its parts, or its columns, do not tell.
 pub(super) fn is_told_by_parts(kind: Kind) -> bool {
-    matches!(kind, Kind::Table | Kind::Column | Kind::Attribute | Kind::Enum | Kind::Sequence | Kind::Domain | Kind::Label)
+    matches!(
+        kind,
+        Kind::Table | Kind::Column | Kind::Attribute | Kind::Enum | Kind::Sequence | Kind::Domain | Kind::Label
+    )
 }
 
 fn one_line(text: &str) -> String {

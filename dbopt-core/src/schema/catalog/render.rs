@@ -30,7 +30,8 @@ impl Derived {
 
     /// The script `down.sql` of `migration`.
     pub fn render(&self, migration: &Migration) -> String {
-        let mut text = "-- Derived by `dbopt migrate generate-down` from the catalog before and after up.sql.\n".to_owned();
+        let mut text =
+            "-- Derived by `dbopt migrate generate-down` from the catalog before and after up.sql.\n".to_owned();
         for what in data_changes(migration) {
             text.push_str(&format!("-- dbopt: not undone: {what}\n"));
         }
@@ -79,7 +80,10 @@ fn data_changes(migration: &Migration) -> Vec<String> {
     let found = script.statements().filter_map(|statement| {
         let words = Words::of(statement.sql);
         let first = words.upper.first().map(String::as_str)?;
-        let changes = matches!(first, "INSERT" | "UPDATE" | "DELETE" | "TRUNCATE" | "COPY" | "MERGE" | "DO" | "CALL" | "SELECT" | "WITH");
+        let changes = matches!(
+            first,
+            "INSERT" | "UPDATE" | "DELETE" | "TRUNCATE" | "COPY" | "MERGE" | "DO" | "CALL" | "SELECT" | "WITH"
+        );
         changes.then(|| format!("line {}: {}", statement.line, statement.summary()))
     });
     found.collect()
@@ -100,7 +104,11 @@ mod tests {
         };
         let step = Step { sql: "DROP TABLE a".into(), note: Some("careful".into()) };
         let text = Derived { steps: vec![step], remaining: vec!["a cast".into()] }.render(&migration);
-        for part in ["not undone: line 2: INSERT", "WRITE BY HAND: a cast", "-- dbopt: careful\n-- dbopt: loses all rows of a\nDROP TABLE a;"] {
+        for part in [
+            "not undone: line 2: INSERT",
+            "WRITE BY HAND: a cast",
+            "-- dbopt: careful\n-- dbopt: loses all rows of a\nDROP TABLE a;",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
         let alone = Migration { up: "CREATE INDEX CONCURRENTLY i ON a (i)".into(), in_transaction: false, ..migration };

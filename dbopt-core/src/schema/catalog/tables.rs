@@ -36,7 +36,8 @@ pub(super) fn alter(was: &Object, is: &Object) -> Vec<Change> {
         found.push(format!("{table} SET TABLESPACE {space}"));
     }
     if changed("partition") {
-        let parent = |part: Option<&str>| part.and_then(|part| part.split_once('\n')).map(|(p, b)| (p.to_owned(), b.to_owned()));
+        let parent =
+            |part: Option<&str>| part.and_then(|part| part.split_once('\n')).map(|(p, b)| (p.to_owned(), b.to_owned()));
         if let Some((parent, _)) = parent(is.part("partition")) {
             found.push(format!("ALTER TABLE {parent} DETACH PARTITION {}", is.name));
         }
@@ -45,7 +46,9 @@ pub(super) fn alter(was: &Object, is: &Object) -> Vec<Change> {
         }
     }
     if changed("inherits") {
-        let parents = |part: Option<&str>| part.unwrap_or_default().split('\n').filter(|p| !p.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+        let parents = |part: Option<&str>| {
+            part.unwrap_or_default().split('\n').filter(|p| !p.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+        };
         let (before, now) = (parents(was.part("inherits")), parents(is.part("inherits")));
         found.extend(now.iter().filter(|p| !before.contains(p)).map(|p| format!("{table} NO INHERIT {p}")));
         found.extend(before.iter().filter(|p| !now.contains(p)).map(|p| format!("{table} INHERIT {p}")));

@@ -42,7 +42,9 @@ fn a_table_takes_its_columns_with_it_and_brings_them_back() {
 fn a_renamed_table_comes_before_its_columns_and_makes_room_for_itself() {
     let before: Catalog = [object(Kind::Table, "1", "s.t"), column("1.1", "s.t", "a", &[])].into_iter().collect();
     let after: Catalog =
-        [object(Kind::Table, "1", "s.u"), column("1.1", "s.u", "b", &[]), object(Kind::Table, "2", "s.t")].into_iter().collect();
+        [object(Kind::Table, "1", "s.u"), column("1.1", "s.u", "b", &[]), object(Kind::Table, "2", "s.t")]
+            .into_iter()
+            .collect();
     assert_eq!(sql(renames(&before, &after)), ["DROP s.t", "ALTER TABLE s.u RENAME TO t"]);
     let next: Catalog = [object(Kind::Table, "1", "s.t"), column("1.1", "s.t", "b", &[])].into_iter().collect();
     assert_eq!(sql(renames(&before, &next)), ["ALTER TABLE s.t RENAME COLUMN b TO a"]);
@@ -50,8 +52,14 @@ fn a_renamed_table_comes_before_its_columns_and_makes_room_for_itself() {
 
 #[test]
 fn a_type_change_takes_the_default_away_and_gives_it_back() {
-    let before: Catalog = [object(Kind::Table, "1", "s.t"), column("1.1", "s.t", "a", &[("type", "int"), ("default", "1")])].into_iter().collect();
-    let after: Catalog = [object(Kind::Table, "1", "s.t"), column("1.1", "s.t", "a", &[("type", "text"), ("default", "'1'")])].into_iter().collect();
+    let before: Catalog =
+        [object(Kind::Table, "1", "s.t"), column("1.1", "s.t", "a", &[("type", "int"), ("default", "1")])]
+            .into_iter()
+            .collect();
+    let after: Catalog =
+        [object(Kind::Table, "1", "s.t"), column("1.1", "s.t", "a", &[("type", "text"), ("default", "'1'")])]
+            .into_iter()
+            .collect();
     assert_eq!(
         sql(changes(&before, &after)),
         [
@@ -66,7 +74,9 @@ fn a_type_change_takes_the_default_away_and_gives_it_back() {
 #[test]
 fn rights_and_comments_are_given_back() {
     let mut was = object(Kind::Table, "1", "s.t");
-    was.parts = [("grants".to_owned(), Some("SELECT|bob|f".to_owned())), ("comment".to_owned(), Some("it's".to_owned()))].into();
+    was.parts =
+        [("grants".to_owned(), Some("SELECT|bob|f".to_owned())), ("comment".to_owned(), Some("it's".to_owned()))]
+            .into();
     let mut is = object(Kind::Table, "1", "s.t");
     is.parts = [("grants".to_owned(), Some("INSERT|eve|t".to_owned()))].into();
     let (before, after) = ([was].into_iter().collect(), [is].into_iter().collect());

@@ -12,35 +12,43 @@ const VOLATILE_DEFAULT: Rule = Rule {
     name: "volatile-default",
     why: "every row is written anew, and nobody reads or writes the table meanwhile",
     instead: "add the column without it, set the default in a second statement, and fill the rows in batches",
-    check: |case| of_columns(case, |column| {
-        let rewrites = column.options.iter().find_map(|option| rewriting(&option.option));
-        let serial = matches!(&column.data_type, DataType::Custom(name, _) if is_serial(&name.to_string()));
-        let why = rewrites.or_else(|| serial.then(|| "numbers every row".to_owned()))?;
-        Some(format!("the new column {} {why}", column.name))
-    }),
+    check: |case| {
+        of_columns(case, |column| {
+            let rewrites = column.options.iter().find_map(|option| rewriting(&option.option));
+            let serial = matches!(&column.data_type, DataType::Custom(name, _) if is_serial(&name.to_string()));
+            let why = rewrites.or_else(|| serial.then(|| "numbers every row".to_owned()))?;
+            Some(format!("the new column {} {why}", column.name))
+        })
+    },
 };
 
 const NOT_NULL: Rule = Rule {
     name: "not-null-without-default",
     why: "it fails as soon as the table has a row",
     instead: "give it a default, or add it nullable, fill it, and set NOT NULL with a validated check",
-    check: |case| of_columns(case, |column| {
-        let has = |wanted: fn(&ColumnOption) -> bool| column.options.iter().any(|option| wanted(&option.option));
-        let filled = has(|option| matches!(option, ColumnOption::Default(_) | ColumnOption::Generated { .. }));
-        let not_null = has(|option| matches!(option, ColumnOption::NotNull));
-        (not_null && !filled).then(|| format!("the new column {} must not be null, and has no default", column.name))
-    }),
+    check: |case| {
+        of_columns(case, |column| {
+            let has = |wanted: fn(&ColumnOption) -> bool| column.options.iter().any(|option| wanted(&option.option));
+            let filled = has(|option| matches!(option, ColumnOption::Default(_) | ColumnOption::Generated { .. }));
+            let not_null = has(|option| matches!(option, ColumnOption::NotNull));
+            (not_null && !filled)
+                .then(|| format!("the new column {} must not be null, and has no default", column.name))
+        })
+    },
 };
 
 const INDEXED: Rule = Rule {
     name: "unique-column",
     why: "the index is built while nobody reads or writes the table",
     instead: "add the column, CREATE UNIQUE INDEX CONCURRENTLY in a migration of its own, then ADD CONSTRAINT .. USING INDEX",
-    check: |case| of_columns(case, |column| {
-        let unique = |option: &ColumnOption| matches!(option, ColumnOption::Unique(_) | ColumnOption::PrimaryKey(_));
-        let found = column.options.iter().any(|option| unique(&option.option));
-        found.then(|| format!("the new column {} is unique", column.name))
-    }),
+    check: |case| {
+        of_columns(case, |column| {
+            let unique =
+                |option: &ColumnOption| matches!(option, ColumnOption::Unique(_) | ColumnOption::PrimaryKey(_));
+            let found = column.options.iter().any(|option| unique(&option.option));
+            found.then(|| format!("the new column {} is unique", column.name))
+        })
+    },
 };
 
 fn of_columns(case: &Case<'_>, check: impl Fn(&ColumnDef) -> Option<String>) -> Vec<String> {
@@ -57,9 +65,9 @@ fn is_serial(kind: &str) -> bool {
 /// Why an option has every row written.
 fn rewriting(option: &ColumnOption) -> Option<String> {
     match option {
-        ColumnOption::Default(expr) => volatile(expr).map(|function| {
-            format!("has the default {function}(), which may differ from row to row")
-        }),
+        ColumnOption::Default(expr) => {
+            volatile(expr).map(|function| format!("has the default {function}(), which may differ from row to row"))
+        }
         ColumnOption::Generated { generation_expr: Some(_), .. } => Some("is computed for every row".to_owned()),
         ColumnOption::Generated { generated_as: GeneratedAs::Always | GeneratedAs::ByDefault, .. } => {
             Some("numbers every row".to_owned())

@@ -12,12 +12,15 @@ const TYPE: Rule = Rule {
     why: "most changes of a type write every row and index anew, while nobody reads or writes the table; and old code reads the new type",
     instead: "add a column of the new type, fill it in batches, keep both in step by a trigger, and drop the old one a release later; \
               where only a limit is widened (varchar(10) to varchar(20), to text), allow it with that reason",
-    check: |case| case.operations(|operation, table| match operation {
-        AlterTableOperation::AlterColumn { column_name, op: AlterColumnOperation::SetDataType { data_type, .. } } => {
-            Some(format!("{table}.{column_name} becomes {data_type}"))
-        }
-        _ => None,
-    }),
+    check: |case| {
+        case.operations(|operation, table| match operation {
+            AlterTableOperation::AlterColumn {
+                column_name,
+                op: AlterColumnOperation::SetDataType { data_type, .. },
+            } => Some(format!("{table}.{column_name} becomes {data_type}")),
+            _ => None,
+        })
+    },
 };
 
 const NOT_NULL: Rule = Rule {
@@ -25,14 +28,18 @@ const NOT_NULL: Rule = Rule {
     why: "every row is looked at while nobody reads or writes the table",
     instead: "ADD CONSTRAINT .. CHECK (column IS NOT NULL) NOT VALID, VALIDATE CONSTRAINT in the next migration, then SET NOT NULL: it \
               believes the constraint and looks at nothing",
-    check: |case| case.operations(|operation, table| match operation {
-        AlterTableOperation::AlterColumn { column_name, op: AlterColumnOperation::SetNotNull }
-            if !case.context.is_proved_not_null(table, &plain(&column_name.to_string())) =>
-        {
-            Some(format!("{table}.{column_name} must not be null from now on, and no validated check says that it is not"))
-        }
-        _ => None,
-    }),
+    check: |case| {
+        case.operations(|operation, table| match operation {
+            AlterTableOperation::AlterColumn { column_name, op: AlterColumnOperation::SetNotNull }
+                if !case.context.is_proved_not_null(table, &plain(&column_name.to_string())) =>
+            {
+                Some(format!(
+                    "{table}.{column_name} must not be null from now on, and no validated check says that it is not"
+                ))
+            }
+            _ => None,
+        })
+    },
 };
 
 const RENAME: Rule = Rule {
@@ -47,9 +54,13 @@ const RENAME: Rule = Rule {
             AlterTableOperation::RenameTable { table_name } => Some(format!("{table} is renamed: {table_name}")),
             _ => None,
         });
-        let others = [["ALTER", "VIEW"], ["ALTER", "SCHEMA"], ["ALTER", "TYPE"], ["ALTER", "FUNCTION"], ["ALTER", "SEQUENCE"]];
+        let others =
+            [["ALTER", "VIEW"], ["ALTER", "SCHEMA"], ["ALTER", "TYPE"], ["ALTER", "FUNCTION"], ["ALTER", "SEQUENCE"]];
         let renames = case.words.has("RENAME") || case.words.follow("SET", "SCHEMA") && case.begins_with(&["ALTER"]);
-        if renames && (others.iter().any(|words| case.begins_with(words)) || case.parsed.is_none() && case.begins_with(&["ALTER", "TABLE"])) {
+        if renames
+            && (others.iter().any(|words| case.begins_with(words))
+                || case.parsed.is_none() && case.begins_with(&["ALTER", "TABLE"]))
+        {
             found.push(case.statement.summary());
         }
         found
@@ -65,7 +76,9 @@ const REWRITE: Rule = Rule {
             AlterTableOperation::SetLogged | AlterTableOperation::SetUnlogged => Some(format!("{table}: {operation}")),
             _ => None,
         });
-        let vacuum = matches!(case.parsed, Some(Parsed::Vacuum(_)) | None) && case.begins_with(&["VACUUM"]) && case.words.has("FULL");
+        let vacuum = matches!(case.parsed, Some(Parsed::Vacuum(_)) | None)
+            && case.begins_with(&["VACUUM"])
+            && case.words.has("FULL");
         let space = case.begins_with(&["ALTER", "TABLE"]) && case.words.follow("SET", "TABLESPACE");
         if vacuum || space || case.begins_with(&["CLUSTER"]) {
             found.push(case.statement.summary());

@@ -33,30 +33,38 @@ const UNIQUE: Rule = Rule {
     name: "unique-using-index",
     why: "its index is built while nobody reads or writes the table",
     instead: "CREATE UNIQUE INDEX CONCURRENTLY in a migration of its own, then ADD CONSTRAINT .. UNIQUE (or PRIMARY KEY) USING INDEX",
-    check: |case| added(
-        case,
-        |constraint| matches!(constraint, TableConstraint::Unique(_) | TableConstraint::PrimaryKey(_)),
-        "a unique constraint",
-    ),
+    check: |case| {
+        added(
+            case,
+            |constraint| matches!(constraint, TableConstraint::Unique(_) | TableConstraint::PrimaryKey(_)),
+            "a unique constraint",
+        )
+    },
 };
 
 const EXCLUDE: Rule = Rule {
     name: "exclude",
     why: "its index is built while nobody reads or writes the table, and there is no way to build it beside them",
     instead: "make it with the table, or in a maintenance window",
-    check: |case| added(case, |constraint| matches!(constraint, TableConstraint::Exclude(_)), "an exclusion constraint"),
+    check: |case| {
+        added(case, |constraint| matches!(constraint, TableConstraint::Exclude(_)), "an exclusion constraint")
+    },
 };
 
 const VALIDATED_HERE: Rule = Rule {
     name: "validate-apart",
     why: "the lock of ADD CONSTRAINT is held while every row is looked at: NOT VALID has gained nothing",
     instead: "put VALIDATE CONSTRAINT into the next migration",
-    check: |case| case.operations(|operation, table| match operation {
-        AlterTableOperation::ValidateConstraint { name } if case.context.was_added_here(table, &plain(&name.to_string())) => {
-            Some(format!("{name} of {table} is added and validated in one transaction"))
-        }
-        _ => None,
-    }),
+    check: |case| {
+        case.operations(|operation, table| match operation {
+            AlterTableOperation::ValidateConstraint { name }
+                if case.context.was_added_here(table, &plain(&name.to_string())) =>
+            {
+                Some(format!("{name} of {table} is added and validated in one transaction"))
+            }
+            _ => None,
+        })
+    },
 };
 
 fn added(case: &Case<'_>, wanted: impl Fn(&TableConstraint) -> bool, what: &str) -> Vec<String> {

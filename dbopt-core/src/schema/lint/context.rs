@@ -79,17 +79,15 @@ pub(super) struct Case<'a> {
     pub(super) statement: Statement<'a>,
     pub(super) context: &'a Context,
     pub(super) words: Words,
-    /// How many statements the script has.
-    pub(super) count: usize,
     /// None if it is not understood.
     pub(super) parsed: Option<Parsed>,
 }
 
 impl<'a> Case<'a> {
-    pub(super) fn new(statement: Statement<'a>, context: &'a Context, count: usize) -> Self {
+    pub(super) fn new(statement: Statement<'a>, context: &'a Context) -> Self {
         let parsed = Parser::parse_sql(&PostgreSqlDialect {}, statement.sql).ok();
         let parsed = parsed.and_then(|mut all| if all.len() == 1 { all.pop() } else { None });
-        Case { statement, context, words: Words::of(statement.sql), count, parsed }
+        Case { statement, context, words: Words::of(statement.sql), parsed }
     }
 
     /// The statement, if it alters a table that was there before.

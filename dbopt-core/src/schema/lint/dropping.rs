@@ -17,6 +17,10 @@ const DROPS: Rule = Rule {
         };
         // A change of a type has a rule of its own; rows that are deleted on purpose are no accident.
         let counts = |what: &str| !what.starts_with("what values") && !what.starts_with("rows of");
-        losses(&script).into_iter().filter(|loss| !of_new(&loss.table) && counts(&loss.what)).map(|loss| loss.what).collect()
+        losses(&script)
+            .into_iter()
+            .filter(|loss| !of_new(&loss.table) && counts(&loss.what))
+            .map(|loss| loss.what)
+            .collect()
     },
 };

@@ -12,7 +12,8 @@ const WITHOUT_REASON: Rule = Rule {
     instead: "write the reason behind it: -- dbopt: allow(rule) the table has ten rows",
     check: |case| {
         let all = of(&case.statement).into_iter().filter(|exception| exception.reason.is_empty());
-        all.map(|exception| format!("allow({}) has no reason, and allows nothing", exception.rules.join(", "))).collect()
+        all.map(|exception| format!("allow({}) has no reason, and allows nothing", exception.rules.join(", ")))
+            .collect()
     },
 };
 
@@ -22,7 +23,9 @@ const UNKNOWN: Rule = Rule {
     instead: "write the name of the rule as it was told",
     check: |case: &Case<'_>| {
         let all = of(&case.statement).into_iter().flat_map(|exception| exception.rules);
-        all.filter(|name| super::rules().all(|rule| rule.name != name)).map(|name| format!("there is no rule {name}")).collect()
+        all.filter(|name| super::rules().all(|rule| rule.name != name))
+            .map(|name| format!("there is no rule {name}"))
+            .collect()
     },
 };
 

@@ -14,7 +14,8 @@ const NO_TIMEOUT: Rule = Rule {
     check: |case| {
         let is_set = matches!(case.parsed, Some(Parsed::Set(Set::SingleAssignment { .. })) | None);
         let text = case.words.upper.concat();
-        let endless = ["LOCK_TIMEOUT=0", "LOCK_TIMEOUTTO0", "LOCK_TIMEOUT='0", "LOCK_TIMEOUTTO'0", "LOCK_TIMEOUTTODEFAULT"];
+        let endless =
+            ["LOCK_TIMEOUT=0", "LOCK_TIMEOUTTO0", "LOCK_TIMEOUT='0", "LOCK_TIMEOUTTO'0", "LOCK_TIMEOUTTODEFAULT"];
         let found = is_set && case.begins_with(&["SET"]) && endless.iter().any(|end| text.contains(end));
         if found { vec!["lock_timeout is turned off".to_owned()] } else { Vec::new() }
     },

@@ -76,7 +76,7 @@ pub fn lint(migrations: &[Migration], wanted: impl Fn(&Migration) -> bool) -> Ve
         context.begin();
         let file = migration.file(Direction::Up);
         for statement in script.statements() {
-            let case = Case::new(statement, &context, script.statements().len());
+            let case = Case::new(statement, &context);
             if wanted(migration) {
                 found.extend(judge(&case, &file));
             }

@@ -2,36 +2,82 @@ use super::*;
 
 fn migration(version: &str, up: &str) -> Migration {
     let alone = up.to_uppercase().contains("CONCURRENTLY");
-    Migration { version: version.into(), name: format!("{version}_x"), up: up.into(), down: None, in_transaction: !alone }
+    Migration {
+        version: version.into(),
+        name: format!("{version}_x"),
+        up: up.into(),
+        down: None,
+        in_transaction: !alone,
+    }
 }
 
 fn found(up: &str) -> Vec<&'static str> {
-    lint(&[migration("1", up)], |_| true).into_iter().filter(|finding| finding.allowed.is_none()).map(|f| f.rule).collect()
+    lint(&[migration("1", up)], |_| true)
+        .into_iter()
+        .filter(|finding| finding.allowed.is_none())
+        .map(|f| f.rule)
+        .collect()
 }
 
 /// Each rule with a statement that it finds and the safe way that it does not.
 #[test]
 fn each_rule_finds_the_danger_and_lets_the_safe_way_pass() {
     let cases: &[(&str, &str, &str)] = &[
-        ("volatile-default", "ALTER TABLE t ADD COLUMN u uuid DEFAULT gen_random_uuid()", "ALTER TABLE t ADD COLUMN u timestamptz DEFAULT now()"),
+        (
+            "volatile-default",
+            "ALTER TABLE t ADD COLUMN u uuid DEFAULT gen_random_uuid()",
+            "ALTER TABLE t ADD COLUMN u timestamptz DEFAULT now()",
+        ),
         ("volatile-default", "ALTER TABLE t ADD COLUMN n bigserial", "ALTER TABLE t ADD COLUMN n bigint DEFAULT 1 + 2"),
-        ("volatile-default", "ALTER TABLE t ADD COLUMN n int GENERATED ALWAYS AS (a + 1) STORED", "ALTER TABLE t ADD COLUMN n int"),
-        ("not-null-without-default", "ALTER TABLE t ADD COLUMN n int NOT NULL", "ALTER TABLE t ADD COLUMN n int NOT NULL DEFAULT 0"),
+        (
+            "volatile-default",
+            "ALTER TABLE t ADD COLUMN n int GENERATED ALWAYS AS (a + 1) STORED",
+            "ALTER TABLE t ADD COLUMN n int",
+        ),
+        (
+            "not-null-without-default",
+            "ALTER TABLE t ADD COLUMN n int NOT NULL",
+            "ALTER TABLE t ADD COLUMN n int NOT NULL DEFAULT 0",
+        ),
         ("unique-column", "ALTER TABLE t ADD COLUMN n int UNIQUE", "ALTER TABLE t ADD COLUMN n int"),
-        ("change-type", "ALTER TABLE t ALTER COLUMN n TYPE bigint USING n::bigint", "ALTER TABLE t ALTER COLUMN n SET DEFAULT 1"),
+        (
+            "change-type",
+            "ALTER TABLE t ALTER COLUMN n TYPE bigint USING n::bigint",
+            "ALTER TABLE t ALTER COLUMN n SET DEFAULT 1",
+        ),
         ("set-not-null", "ALTER TABLE t ALTER n SET NOT NULL", "ALTER TABLE t ALTER n DROP NOT NULL"),
         ("rename", "ALTER TABLE t RENAME COLUMN a TO b", "ALTER TABLE t RENAME CONSTRAINT a TO b"),
         ("rename", "ALTER TABLE t RENAME TO u", "ALTER INDEX a RENAME TO b"),
         ("rename", "ALTER TYPE t RENAME VALUE 'a' TO 'b'", "ALTER TYPE t ADD VALUE 'b'"),
         ("rewrite", "ALTER TABLE t SET UNLOGGED", "ALTER TABLE t SET (fillfactor = 70)"),
         ("rewrite", "CLUSTER t USING i", "SELECT 1"),
-        ("foreign-key-not-valid", "ALTER TABLE t ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES u (a)", "ALTER TABLE t ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES u (a) NOT VALID"),
+        (
+            "foreign-key-not-valid",
+            "ALTER TABLE t ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES u (a)",
+            "ALTER TABLE t ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES u (a) NOT VALID",
+        ),
         ("foreign-key-not-valid", "ALTER TABLE t ADD COLUMN n int REFERENCES u", "ALTER TABLE t ADD COLUMN n int"),
-        ("check-not-valid", "ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0)", "ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0) NOT VALID"),
-        ("unique-using-index", "ALTER TABLE t ADD CONSTRAINT u UNIQUE (a)", "ALTER TABLE t ADD CONSTRAINT u UNIQUE USING INDEX i"),
-        ("unique-using-index", "ALTER TABLE t ADD PRIMARY KEY (a)", "ALTER TABLE t ADD CONSTRAINT p PRIMARY KEY USING INDEX i"),
+        (
+            "check-not-valid",
+            "ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0)",
+            "ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0) NOT VALID",
+        ),
+        (
+            "unique-using-index",
+            "ALTER TABLE t ADD CONSTRAINT u UNIQUE (a)",
+            "ALTER TABLE t ADD CONSTRAINT u UNIQUE USING INDEX i",
+        ),
+        (
+            "unique-using-index",
+            "ALTER TABLE t ADD PRIMARY KEY (a)",
+            "ALTER TABLE t ADD CONSTRAINT p PRIMARY KEY USING INDEX i",
+        ),
         ("exclude", "ALTER TABLE t ADD CONSTRAINT e EXCLUDE USING gist (during WITH &&)", "SELECT 1"),
-        ("validate-apart", "ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0) NOT VALID; ALTER TABLE t VALIDATE CONSTRAINT c", "ALTER TABLE t VALIDATE CONSTRAINT c"),
+        (
+            "validate-apart",
+            "ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0) NOT VALID; ALTER TABLE t VALIDATE CONSTRAINT c",
+            "ALTER TABLE t VALIDATE CONSTRAINT c",
+        ),
         ("drops-data", "DROP TABLE t", "CREATE TABLE t (i int); DROP TABLE t"),
         ("drops-data", "ALTER TABLE t DROP COLUMN a", "ALTER TABLE t DROP CONSTRAINT a"),
         ("drops-data", "TRUNCATE t", "DELETE FROM t WHERE a = 1"),
@@ -42,11 +88,19 @@ fn each_rule_finds_the_danger_and_lets_the_safe_way_pass() {
         ("index-name", "CREATE INDEX CONCURRENTLY ON t (a)", "CREATE INDEX CONCURRENTLY i ON t (a)"),
         ("refresh-concurrently", "REFRESH MATERIALIZED VIEW v", "REFRESH MATERIALIZED VIEW CONCURRENTLY v"),
         ("lock-timeout", "SET lock_timeout = 0", "SET lock_timeout = '3s'"),
-        ("one-table", "ALTER TABLE t ADD COLUMN a int; ALTER TABLE u ADD COLUMN a int", "ALTER TABLE t ADD COLUMN a int; ALTER TABLE t ADD COLUMN b int"),
+        (
+            "one-table",
+            "ALTER TABLE t ADD COLUMN a int; ALTER TABLE u ADD COLUMN a int",
+            "ALTER TABLE t ADD COLUMN a int; ALTER TABLE t ADD COLUMN b int",
+        ),
         ("backfill", "UPDATE t SET a = 1", "UPDATE t SET a = 1 WHERE id = 7"),
         ("lock-table", "LOCK TABLE t", "SELECT 1"),
         ("not-understood", "ALTER TABLE t FROBNICATE", "COMMENT ON TABLE t IS 'x'"),
-        ("does-anything", "DO $$ BEGIN EXECUTE 'DROP TABLE t'; END $$", "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT 1 $$"),
+        (
+            "does-anything",
+            "DO $$ BEGIN EXECUTE 'DROP TABLE t'; END $$",
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT 1 $$",
+        ),
         ("exception-without-reason", "-- dbopt: allow(rename)\nSELECT 1", "-- dbopt: allow(rename) because\nSELECT 1"),
         ("unknown-exception", "-- dbopt: allow(nonsense) because\nSELECT 1", "SELECT 1"),
     ];

@@ -27,18 +27,44 @@ const ANYTHING: Rule = Rule {
 
 /// Objects whose making, changing and dropping is short, whatever the rest of the statement says.
 const SHORT: [&str; 22] = [
-    "AGGREGATE", "CAST", "COLLATION", "DOMAIN", "EVENT", "EXTENSION", "FUNCTION", "GROUP", "LANGUAGE", "OPERATOR", "POLICY",
-    "PROCEDURE", "PUBLICATION", "ROLE", "ROUTINE", "RULE", "SCHEMA", "SEQUENCE", "STATISTICS", "TEXT", "TYPE", "USER",
+    "AGGREGATE",
+    "CAST",
+    "COLLATION",
+    "DOMAIN",
+    "EVENT",
+    "EXTENSION",
+    "FUNCTION",
+    "GROUP",
+    "LANGUAGE",
+    "OPERATOR",
+    "POLICY",
+    "PROCEDURE",
+    "PUBLICATION",
+    "ROLE",
+    "ROUTINE",
+    "RULE",
+    "SCHEMA",
+    "SEQUENCE",
+    "STATISTICS",
+    "TEXT",
+    "TYPE",
+    "USER",
 ];
 
 fn is_known(case: &super::context::Case<'_>) -> bool {
     let words: Vec<&str> = case.words.upper.iter().map(String::as_str).take(5).collect();
     match words.as_slice() {
-        ["COMMENT" | "GRANT" | "REVOKE" | "SET" | "RESET" | "SELECT" | "INSERT" | "ANALYZE" | "REFRESH" | "REINDEX" | "DO" | "CALL" | "LOCK", ..] => true,
+        [
+            "COMMENT" | "GRANT" | "REVOKE" | "SET" | "RESET" | "SELECT" | "INSERT" | "ANALYZE" | "REFRESH" | "REINDEX"
+            | "DO" | "CALL" | "LOCK",
+            ..,
+        ] => true,
         ["VACUUM" | "CLUSTER" | "SECURITY" | "NOTIFY" | "LISTEN" | "UNLISTEN" | "WITH" | "MERGE" | "SHOW", ..] => true,
         ["CREATE", "OR", "REPLACE", what, ..] | ["CREATE" | "ALTER" | "DROP", what, ..] if SHORT.contains(what) => true,
         ["CREATE", "OR", "REPLACE", "VIEW" | "TRIGGER" | "RECURSIVE", ..] => true,
-        ["CREATE" | "DROP", "VIEW" | "TRIGGER" | "MATERIALIZED" | "CONSTRAINT" | "INDEX" | "UNIQUE" | "OWNED", ..] => true,
+        ["CREATE" | "DROP", "VIEW" | "TRIGGER" | "MATERIALIZED" | "CONSTRAINT" | "INDEX" | "UNIQUE" | "OWNED", ..] => {
+            true
+        }
         ["ALTER", "VIEW" | "MATERIALIZED" | "TRIGGER" | "DEFAULT" | "INDEX", ..] => true,
         ["CREATE", "TABLE" | "UNLOGGED", ..] => !case.words.has("REFERENCES"),
         ["ALTER", "DATABASE" | "SYSTEM", ..] => true,

@@ -25,7 +25,8 @@ fn a_body_of_a_routine_is_part_of_it() {
 
 #[test]
 fn what_is_never_closed_is_told_with_its_line() {
-    for (text, what) in [("\nselect 'a", "a string"), ("\n/* /* */", "a comment"), ("\n$x$ $$", "dollar"), ("\n\"a", "name")]
+    for (text, what) in
+        [("\nselect 'a", "a string"), ("\n/* /* */", "a comment"), ("\n$x$ $$", "dollar"), ("\n\"a", "name")]
     {
         let error = Script::parse(text).unwrap_err();
         assert!(error.starts_with("line 2") && error.contains(what), "{error}");
@@ -60,14 +61,18 @@ fn statements_that_must_be_alone_are_recognised() {
     for sql in ["vacuum analyze t", "alter system set x = 1", "create database d", "drop tablespace x"] {
         alone(sql);
     }
-    for sql in ["create index i on concurrently (a)", "reindex table t", "alter table t detach partition p", "select 'vacuum'"] {
+    for sql in
+        ["create index i on concurrently (a)", "reindex table t", "alter table t detach partition p", "select 'vacuum'"]
+    {
         assert_eq!(Kind::of(sql), Kind::Ordinary, "{sql}");
     }
 }
 
 #[test]
 fn transaction_control_is_recognised_and_savepoints_are_not_it() {
-    for sql in ["commit", "COMMIT WORK", "end", "rollback", "abort", "begin isolation level serializable", "start transaction"] {
+    for sql in
+        ["commit", "COMMIT WORK", "end", "rollback", "abort", "begin isolation level serializable", "start transaction"]
+    {
         assert!(matches!(Kind::of(sql), Kind::Control(_)), "{sql}");
     }
     for sql in ["savepoint a", "rollback to a", "rollback work to savepoint a", "release a"] {

@@ -77,7 +77,14 @@ fn rules() -> String {
     format!(
         "{} FROM pg_rewrite AS x JOIN pg_class AS c ON c.oid = ev_class JOIN pg_namespace AS n ON n.oid = relnamespace \
          WHERE rulename <> '_RETURN' AND {}",
-        object("rule", "RULE", "rulename", "replace(pg_get_ruledef(x.oid), 'CREATE RULE', 'CREATE OR REPLACE RULE')", "", "pg_rewrite"),
+        object(
+            "rule",
+            "RULE",
+            "rulename",
+            "replace(pg_get_ruledef(x.oid), 'CREATE RULE', 'CREATE OR REPLACE RULE')",
+            "",
+            "pg_rewrite"
+        ),
         of_user()
     )
 }

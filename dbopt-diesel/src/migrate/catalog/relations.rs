@@ -27,7 +27,8 @@ fn sequences() -> String {
     let owned = "(SELECT format('%s.%I', refobjid::regclass, attname) FROM pg_depend AS d JOIN pg_attribute ON attrelid = refobjid AND \
                  attnum = refobjsubid WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'a' AND refobjsubid > 0)";
     let create = format!("format('CREATE SEQUENCE %s %s', {NAME}, {definition})");
-    let object = object("sequence", "SEQUENCE", "s", &create, &format!(", 'definition', {definition}, 'owned_by', {owned}"));
+    let object =
+        object("sequence", "SEQUENCE", "s", &create, &format!(", 'definition', {definition}, 'owned_by', {owned}"));
     format!(
         "{object} WHERE relkind = 'S' AND {{user}} AND {} AND {} AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE \
            d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'i')",

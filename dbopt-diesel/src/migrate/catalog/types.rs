@@ -46,9 +46,8 @@ fn domains() -> String {
         "format('CREATE DOMAIN %s AS %s%s%s%s', format_type(t.oid, NULL), {base}, {collation}, coalesce(' DEFAULT ' || {default}, ''), \
          CASE WHEN typnotnull THEN ' NOT NULL' ELSE '' END)"
     );
-    let parts = format!(
-        ", 'type', {base} || {collation}, 'default', {default}, 'not_null', CASE WHEN typnotnull THEN 't' END"
-    );
+    let parts =
+        format!(", 'type', {base} || {collation}, 'default', {default}, 'not_null', CASE WHEN typnotnull THEN 't' END");
     let object = object("domain", "DOMAIN", &create, &parts);
     format!("{object} WHERE typtype = 'd' AND {{user}} AND {}", not_of_extension("pg_type", "t.oid"))
 }

@@ -16,7 +16,10 @@ pub(super) fn run(settings: &Settings, name: &str, alone: bool) -> Outcome {
     let dir = folder.join(format!("{}_{name}", stamp()?));
     fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     let up = if alone {
-        fs::write(dir.join("metadata.toml"), "# Its statement cannot run in a transaction.\nrun_in_transaction = false\n")?;
+        fs::write(
+            dir.join("metadata.toml"),
+            "# Its statement cannot run in a transaction.\nrun_in_transaction = false\n",
+        )?;
         "-- One statement, such as:\n-- CREATE INDEX CONCURRENTLY seats_flight ON seats (flight_id);\n"
     } else {
         "-- Your SQL here. `dbopt migrate lint` tells what would hold others up.\n"

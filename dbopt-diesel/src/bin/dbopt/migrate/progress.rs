@@ -36,7 +36,9 @@ impl Progress {
                 bar.set_message(format!("{nth}/{count} {summary}"));
             }
             Event::NoLock { attempt, pause, message } => {
-                bar.suspend(|| eprintln!("attempt {attempt}: {message}; rolled back, again in {} ms", pause.as_millis()));
+                bar.suspend(|| {
+                    eprintln!("attempt {attempt}: {message}; rolled back, again in {} ms", pause.as_millis())
+                });
             }
             Event::Resumed { what } => bar.suspend(|| eprintln!("{what}")),
             Event::Done { name, direction, took } => {
