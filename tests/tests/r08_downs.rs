@@ -1,7 +1,7 @@
 //! R8: rollback scripts that are derived from the catalog.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use dbopt_diesel::migrate::{Back, Error, Forward};
+use dbopt_diesel::migrate::{Back, Error, Event, Forward};
 use dbopt_tests::ddl::CORPUS;
 use dbopt_tests::migrations::{Folder, server, value};
 
@@ -13,7 +13,12 @@ async fn r08_5_each_forward_migration_gets_a_script_that_was_proved_there_and_ba
     for (i, (name, up)) in CORPUS.iter().enumerate() {
         folder.add(&format!("{i:03}_{name}"), up, "");
     }
-    let derived = folder.migrator(&config).derive_downs(&[], None).await.unwrap();
+    let told = |event: &Event| {
+        if let Event::Unproved { name, wrong } = event {
+            println!("{name}\n  {}", wrong.join("\n  "));
+        }
+    };
+    let derived = folder.migrator(&config).watched(told).derive_downs(&[], None).await.unwrap();
     let mut wrong = Vec::new();
     for down in &derived {
         if !down.wrong.is_empty() {

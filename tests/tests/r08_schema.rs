@@ -189,6 +189,15 @@ async fn r08_3_a_failure_leaves_nothing_and_says_the_statement_and_the_line() {
 }
 
 #[tokio::test]
+async fn r08_3_a_user_without_rights_is_told_which_are_missing() {
+    let (cluster, _) = server().await;
+    cluster.primary().execute("CREATE ROLE app LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC").await.unwrap();
+    let config = dbopt_tests::named([("primary", cluster.primary().url().replace("postgres@", "app@"))]);
+    let error = two().migrator(&config).up(&Forward::default()).await.unwrap_err().to_string();
+    assert!(error.contains("permission denied") && error.contains("grant this user CREATE"), "{error}");
+}
+
+#[tokio::test]
 async fn r08_3_a_migration_that_gets_no_lock_lets_others_through_and_tries_again() {
     let (cluster, mut config) = server().await;
     config.schema.lock_timeout = Duration::from_millis(100);
@@ -304,15 +313,22 @@ mod names {
 
     diesel::table! { names (id) { id -> Integer, name -> Text, } }
 
-    pub struct Names {
-        pub db: Db,
+    pub(crate) struct Names {
+        pub(crate) db: Db,
     }
 
     #[repository]
     impl Names {
         #[read]
-        pub async fn name(&self, conn: &mut Conn, id: i32) -> QueryResult<String> {
+        pub(crate) async fn name(&self, conn: &mut Conn, id: i32) -> QueryResult<String> {
             names::table.find(id).select(names::name).first(conn).await
+        }
+
+        #[read]
+        pub(crate) async fn prepared(&self, conn: &mut Conn) -> QueryResult<String> {
+            use diesel::sql_types::Text;
+            let sql = "string_agg(pg_backend_pid() || ' ' || statement, ';') from pg_prepared_statements";
+            diesel::select(diesel::dsl::sql::<Text>(sql)).get_result(conn).await
         }
     }
 }
@@ -336,6 +352,7 @@ async fn r08_2_pooled_connections_are_renewed_and_those_of_other_instances_fail_
         assert_eq!(one.name(1).await.unwrap(), "Ann", "the instance that migrated has new connections");
     }
     let mut failed = 0;
+    println!("{:?}", other.prepared().await);
     for _ in 0..60 {
         failed += usize::from(other.name(1).await.is_err());
     }
@@ -426,8 +443,8 @@ async fn r08_2_migrations_that_the_lint_calls_safe_hold_nobody_up_on_a_big_busy_
     cluster.primary().execute(big).await.unwrap();
     let folder = Folder::of(&[
         ("1_column", "ALTER TABLE big ADD COLUMN added timestamptz NOT NULL DEFAULT now();", ""),
-        ("2_check", "ALTER TABLE big ADD CONSTRAINT some CHECK (n IS NOT NULL) NOT VALID;", ""),
-        ("3_validate", "ALTER TABLE big VALIDATE CONSTRAINT some;", ""),
+        ("2_check", "ALTER TABLE big ADD CONSTRAINT filled CHECK (n IS NOT NULL) NOT VALID;", ""),
+        ("3_validate", "ALTER TABLE big VALIDATE CONSTRAINT filled;", ""),
         ("4_not_null", "ALTER TABLE big ALTER COLUMN n SET NOT NULL;", ""),
         ("5_key", "ALTER TABLE big ADD CONSTRAINT others FOREIGN KEY (n) REFERENCES other NOT VALID;", ""),
         ("6_validate", "ALTER TABLE big VALIDATE CONSTRAINT others;", ""),

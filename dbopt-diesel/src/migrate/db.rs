@@ -4,7 +4,8 @@ use diesel::migration::MigrationSource;
 use diesel::pg::Pg;
 
 use super::error::Error;
-use super::migrator::{Forward, Migrator, Report};
+use super::migrator::Migrator;
+use super::options::{Forward, Report};
 use super::source::Migrations;
 use crate::Db;
 

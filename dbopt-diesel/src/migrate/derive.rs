@@ -38,8 +38,18 @@ struct Search<'a> {
 
 impl Search<'_> {
     async fn run(mut self, after: &Catalog) -> Result<Derived, Error> {
+        let mut last: Option<(Catalog, usize)> = None;
         for round in 0..ROUNDS {
             let current = if round == 0 { after.clone() } else { self.reader.read_inside(self.client).await? };
+            if let Some((was, steps)) = &last
+                && was.differences(&current).is_empty()
+            {
+                // What was done has done nothing, and would be done again.
+                self.derived.steps.truncate(*steps);
+                self.derived.remaining = self.before.differences(&current);
+                return Ok(self.derived);
+            }
+            last = Some((current.clone(), self.derived.steps.len()));
             if self.all_of(renames(self.before, &current)).await?.0 {
                 continue;
             }
@@ -53,9 +63,11 @@ impl Search<'_> {
             }
             if !freed {
                 self.derived.remaining = self.before.differences(&current);
-                break;
+                return Ok(self.derived);
             }
         }
+        let current = self.reader.read_inside(self.client).await?;
+        self.derived.remaining = self.before.differences(&current);
         Ok(self.derived)
     }
 
@@ -136,6 +148,10 @@ impl Search<'_> {
                     Ok(()) => true,
                     Err(_) => self.free(&dropping, current, depth + 1).await?,
                 };
+            }
+            // At once: the next round would put back what was in the way.
+            if freed {
+                drop(self.change(change).await?);
             }
             Ok(freed)
         })

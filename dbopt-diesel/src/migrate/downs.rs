@@ -88,10 +88,11 @@ impl Migrator {
         let migration = Migration { down: Some(sql.clone()), ..migration.clone() };
         let mut wrong: Vec<String> =
             derived.remaining.iter().map(|what| format!("to be written by hand: {what}")).collect();
-        match prover.there_and_back(&migration, &before, &after).await {
-            Ok(more) => wrong.extend(more.into_iter().filter(|_| derived.is_complete())),
-            // Whatever state it stopped in, the next one needs this one applied: it says so itself.
-            Err(error) => wrong.push(error.to_string()),
+        // Whatever state it stopped in, the next one needs this one applied, and says so itself.
+        let returned = prover.there_and_back(&migration, &before, &after).await?;
+        wrong.extend(returned.wrong.into_iter().filter(|_| derived.is_complete()));
+        if !wrong.is_empty() {
+            self.watch.tell(&Event::Unproved { name: migration.name.clone(), wrong: wrong.clone() });
         }
         *known = wrong.is_empty().then_some(after);
         let losses = Script::parse(&sql).iter().flat_map(losses).map(|loss| loss.what).collect();

@@ -79,7 +79,7 @@ pub enum Error {
     #[error("this environment is production: {0}")]
     Receipt(String),
     /// The server refused something of dbopt's own.
-    #[error("could not {doing}: {error}")]
+    #[error("{}", refused(.doing, .error))]
     Database {
         /// What.
         doing: &'static str,
@@ -123,6 +123,15 @@ impl fmt::Display for Failure {
         }
         write!(f, "\n  {}", self.state)
     }
+}
+
+fn refused(doing: &str, error: &tokio_postgres::Error) -> String {
+    let Some(db) = error.as_db_error() else { return format!("could not {doing}: {error}") };
+    let remedy = match db.code().code() {
+        "42501" => "; grant this user CREATE on the schema, or migrate as its owner",
+        _ => "",
+    };
+    format!("could not {doing}: {} (SQLSTATE {}){remedy}", db.message(), db.code().code())
 }
 
 fn lines(problems: &[Problem]) -> String {

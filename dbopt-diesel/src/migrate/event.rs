@@ -55,6 +55,13 @@ pub enum Event {
     },
     /// The replicas are waited for.
     Replicas,
+    /// A way back was derived that does not lead back.
+    Unproved {
+        /// The migration.
+        name: String,
+        /// What is not as it was.
+        wrong: Vec<String>,
+    },
     /// Something a validation looks at.
     Checking {
         /// What.

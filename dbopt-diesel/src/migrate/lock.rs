@@ -3,6 +3,7 @@
 //! `CREATE INDEX CONCURRENTLY` waits for every transaction that is older than itself. A second instance that waited for the lock in a
 //! statement would be such a transaction, and each would wait for the other.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -35,7 +36,7 @@ pub(super) async fn take(client: &Client, patience: Duration, waiting: impl Fn(&
             told = true;
         }
         // Instances that started together should not ask together.
-        let jitter = Duration::from_millis(u64::from(std::process::id() % 37));
+        let jitter = Duration::from_millis(RandomState::new().build_hasher().finish() % 37);
         sleep((pause + jitter).min(patience.saturating_sub(begun.elapsed()).max(Duration::from_millis(1)))).await;
         pause = (pause * 2).min(Duration::from_secs(1));
     }

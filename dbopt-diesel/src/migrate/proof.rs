@@ -46,28 +46,43 @@ impl Prover<'_> {
         derive(&self.scratch.session.client, &self.scratch.reader, before, after).await
     }
 
-    /// Back and forward again; what is not as it was, in words.
+    /// Back and forward again.
     pub(super) async fn there_and_back(
         &self,
         migration: &Migration,
         before: &Catalog,
         after: &Catalog,
-    ) -> Result<Vec<String>, Error> {
-        self.run(migration, Direction::Down, false).await?;
+    ) -> Result<Returned, Error> {
+        let mut wrong = Vec::new();
+        match self.run(migration, Direction::Down, false).await {
+            Ok(_) => {}
+            Err(error @ (Error::Failed(_) | Error::Source(_))) => {
+                return Ok(Returned { wrong: vec![error.to_string()], is_applied: true });
+            }
+            Err(error) => return Err(error),
+        }
+        let file = migration.file(Direction::Down);
         let back = self.catalog().await?;
-        let mut wrong: Vec<String> = before
-            .differences(&back)
-            .into_iter()
-            .map(|what| format!("after {}: {what}", migration.file(Direction::Down)))
-            .collect();
-        self.run(migration, Direction::Up, false).await?;
+        wrong.extend(before.differences(&back).into_iter().map(|what| format!("after {file}: {what}")));
+        match self.run(migration, Direction::Up, false).await {
+            Ok(_) => {}
+            Err(error @ Error::Failed(_)) => {
+                wrong.push(format!("after {file} it cannot go forward again: {error}"));
+                return Ok(Returned { wrong, is_applied: false });
+            }
+            Err(error) => return Err(error),
+        }
         let again = self.catalog().await?;
-        wrong.extend(
-            after
-                .differences(&again)
-                .into_iter()
-                .map(|what| format!("after {} once more: {what}", migration.file(Direction::Up))),
-        );
-        Ok(wrong)
+        let file = migration.file(Direction::Up);
+        wrong.extend(after.differences(&again).into_iter().map(|what| format!("after {file} once more: {what}")));
+        Ok(Returned { wrong, is_applied: true })
     }
+}
+
+/// How a way there and back has ended.
+pub(super) struct Returned {
+    /// What is not as it was, in words.
+    pub(super) wrong: Vec<String>,
+    /// Whether the migration is applied now, so that others can follow.
+    pub(super) is_applied: bool,
 }

@@ -60,19 +60,17 @@ impl Runner<'_> {
         let (name, statements) = (migration.name.clone(), script.statements().len());
         self.watch.tell(&Event::Begun { name: name.clone(), direction, statements });
         let took = match mode {
-            Mode::Transaction => self.until_locked(step, &script).await,
-            Mode::Alone(what) => alone::run(self, step, &script, &what).await,
+            Mode::Transaction => {
+                let took = self.until_locked(step, &script).await;
+                if let Err(error) = &took {
+                    self.note_failure(step, error).await;
+                }
+                took?
+            }
+            Mode::Alone(what) => alone::run(self, step, &script, &what).await?,
         };
-        match took {
-            Ok(took) => {
-                self.watch.tell(&Event::Done { name, direction, took });
-                Ok(took)
-            }
-            Err(error) => {
-                self.note_failure(step, &error).await;
-                Err(error)
-            }
-        }
+        self.watch.tell(&Event::Done { name, direction, took });
+        Ok(took)
     }
 
     async fn until_locked(&self, step: Step<'_>, script: &Script) -> Result<Duration, Error> {

@@ -115,7 +115,8 @@ impl Migrator {
                 learnt = true;
             }
             match work.one(migration).await {
-                Ok(()) => work.validation.tried.push(migration.name.clone()),
+                Ok(true) => work.validation.tried.push(migration.name.clone()),
+                Ok(false) => break,
                 Err(error @ (Error::Failed(_) | Error::Source(_))) => {
                     work.validation.problems.push(error.to_string());
                     // Those that follow rest on it.
@@ -153,7 +154,8 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    async fn one(&mut self, migration: &Migration) -> Result<(), Error> {
+    /// Whether the migration is applied afterwards, so that others can follow.
+    async fn one(&mut self, migration: &Migration) -> Result<bool, Error> {
         let before = self.prover.catalog().await?;
         self.prover.run(migration, Direction::Up, true).await?;
         let after = self.prover.catalog().await?;
@@ -163,11 +165,11 @@ impl Work<'_> {
                 "{}: there is no way back; `dbopt migrate generate-down {}` derives it",
                 migration.name, migration.version
             ));
-            return Ok(());
+            return Ok(true);
         }
-        let wrong = self.prover.there_and_back(migration, &before, &after).await?;
-        self.validation.problems.extend(wrong);
-        Ok(())
+        let returned = self.prover.there_and_back(migration, &before, &after).await?;
+        self.validation.problems.extend(returned.wrong);
+        Ok(returned.is_applied)
     }
 
     async fn learn_statements(&mut self) -> Result<(), Error> {

@@ -24,7 +24,7 @@ pub(super) struct DownArgs {
 }
 
 pub(super) async fn run(settings: &Settings, args: &DownArgs) -> Outcome {
-    let (migrator, folder) = settings.migrator(None)?;
+    let (migrator, folder) = settings.or_on(args.staging.as_ref()).migrator(None)?;
     let progress = Progress::new("making a scratch database");
     let migrator = migrator.watched(progress.watch());
     let derived = migrator.derive_downs(&args.versions, args.staging.as_deref()).await;
@@ -41,9 +41,6 @@ pub(super) async fn run(settings: &Settings, args: &DownArgs) -> Outcome {
         } else {
             down.write(&folder)?;
             println!("{}", line(down));
-        }
-        for wrong in &down.wrong {
-            eprintln!("  {wrong}");
         }
     }
     Ok(if all_proved { ExitCode::SUCCESS } else { ExitCode::FAILURE })

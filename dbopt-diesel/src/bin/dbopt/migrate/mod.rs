@@ -216,6 +216,9 @@ async fn redo(settings: &Settings, back: BackArgs) -> Outcome {
     let migrator = migrator.watched(progress.watch());
     let done = async {
         let reverted = migrator.down(&options(&back)).await?;
+        if reverted.ran.is_empty() {
+            return Ok(reverted);
+        }
         // Only what was taken back: others may be pending.
         let to = reverted.ran.first().map(|ran| ran.version.clone());
         let again = migrator.up(&Forward { to, ..Forward::default() }).await?;

@@ -49,6 +49,7 @@ impl Progress {
                 bar.suspend(|| println!("{arrow} {took}  {name}"));
             }
             Event::Replicas => bar.set_message("waiting for the replicas"),
+            Event::Unproved { name, wrong } => bar.suspend(|| eprintln!("{name}/down.sql:\n  {}", wrong.join("\n  "))),
             Event::Checking { what } => bar.set_message(what.clone()),
             _ => {}
         }

@@ -12,6 +12,13 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    /// The same, on that server if no database is named anywhere.
+    pub(super) fn or_on(&self, url: Option<&String>) -> Settings {
+        let named = self.config().is_ok_and(|config| config.named_nodes().is_ok());
+        let url = if named { self.url.clone() } else { self.url.clone().or_else(|| url.cloned()) };
+        Settings { folder: self.folder.clone(), url }
+    }
+
     /// The settings of dbopt; without a database in them, `DATABASE_URL` names it, as it does for diesel.
     pub(super) fn config(&self) -> Result<Config, Box<dyn Error>> {
         let mut config = Config::load()?;

@@ -31,6 +31,7 @@ pub(super) struct ValidateArgs {
 }
 
 pub(super) async fn run(settings: &Settings, args: ValidateArgs) -> Outcome {
+    let settings = settings.or_on(args.staging.as_ref());
     let (migrator, receipt) = {
         let config = settings.config()?;
         let (migrator, _) = settings.migrator(None)?;
