@@ -1,18 +1,16 @@
 //! Migrations that are proved before they run, and can be taken back: on the folders and the embedded migrations of diesel.
 //!
 //! ```no_run
-//! # use dbopt_diesel::prelude::*;
-//! # use diesel_migrations::{EmbeddedMigrations, embed_migrations};
-//! # mod example { use super::*;
+//! use dbopt_diesel::prelude::*;
+//! use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+//!
 //! const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../examples/flights/migrations");
 //!
-//! async fn start() -> Result<Db, Box<dyn std::error::Error>> {
-//!     let db = Db::connect(Config::load()?).await?;
-//!     let report = db.migrate(&MIGRATIONS).await?;       // however many instances start at once, each migration is applied once
-//!     println!("{} migrations applied", report.ran.len());
-//!     Ok(db)
-//! }
-//! # }
+//! # async fn start() -> Result<Db, Box<dyn std::error::Error>> {
+//! let db = Db::connect(Config::load()?).await?;
+//! let report = db.migrate(&MIGRATIONS).await?;       // however many instances start at once, each migration is applied once
+//! println!("{} migrations applied", report.ran.len());
+//! # Ok(db) }
 //! ```
 //!
 //! Each migration runs in a transaction of its own that also holds its line of the history. `dbopt migrate` does the same from a shell,

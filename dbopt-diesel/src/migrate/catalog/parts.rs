@@ -95,8 +95,8 @@ fn policies() -> String {
     let create = format!(
         "format('CREATE POLICY %I ON %s AS %s FOR %s TO %s%s%s', polname, {TABLE}, CASE WHEN polpermissive THEN 'PERMISSIVE' ELSE \
          'RESTRICTIVE' END, CASE polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE \
-         'ALL' END, {roles}, coalesce(format(' USING (%s)', pg_get_expr(polqual, polrelid)), ''), \
-         coalesce(format(' WITH CHECK (%s)', pg_get_expr(polwithcheck, polrelid)), ''))"
+         'ALL' END, {roles}, coalesce(' USING (' || pg_get_expr(polqual, polrelid) || ')', ''), \
+         coalesce(' WITH CHECK (' || pg_get_expr(polwithcheck, polrelid) || ')', ''))"
     );
     format!(
         "{} FROM pg_policy AS x JOIN pg_class AS c ON c.oid = polrelid JOIN pg_namespace AS n ON n.oid = relnamespace WHERE {}",

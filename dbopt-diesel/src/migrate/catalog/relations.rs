@@ -56,9 +56,9 @@ fn tables() -> String {
     let create = format!(
         "format('CREATE %sTABLE %s%s%s%s', CASE relpersistence WHEN 'u' THEN 'UNLOGGED ' ELSE '' END, {NAME}, \
          CASE WHEN relispartition THEN format(' PARTITION OF %s %s', {commas}, pg_get_expr(relpartbound, c.oid)) \
-           ELSE format(' (%s)%s', {COLUMNS}, coalesce(format(' INHERITS (%s)', {commas}), '')) END, \
+           ELSE format(' (%s)%s', {COLUMNS}, coalesce(' INHERITS (' || {commas} || ')', '')) END, \
          CASE WHEN relkind = 'p' THEN ' PARTITION BY ' || pg_get_partkeydef(c.oid) ELSE '' END, \
-         coalesce(format(' WITH (%s)', {options}), ''))"
+         coalesce(' WITH (' || {options} || ')', ''))"
     );
     let parts = format!(
         ", 'persistence', CASE relpersistence WHEN 'u' THEN 'UNLOGGED' ELSE 'LOGGED' END, \
@@ -81,7 +81,7 @@ fn tables() -> String {
 }
 
 fn views(relkind: &str) -> String {
-    let options = "coalesce(format(' WITH (%s)', array_to_string(reloptions, ', ')), '')";
+    let options = "coalesce(' WITH (' || array_to_string(reloptions, ', ') || ')', '')";
     let definition = "rtrim(pg_get_viewdef(c.oid), ';')";
     let (kind, word, create) = match relkind {
         "v" => ("view", "VIEW", format!("format('CREATE VIEW %s%s AS%s', {NAME}, {options}, E'\\n' || {definition})")),

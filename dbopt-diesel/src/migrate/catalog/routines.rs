@@ -6,7 +6,7 @@ pub(super) fn queries() -> Vec<String> {
     let word = "CASE prokind WHEN 'p' THEN 'PROCEDURE' WHEN 'a' THEN 'AGGREGATE' ELSE 'FUNCTION' END";
     let aggregate = "(SELECT format('CREATE AGGREGATE %s (SFUNC = %s, STYPE = %s%s%s%s)', p.oid::regprocedure, aggtransfn::regproc, \
         format_type(aggtranstype, NULL), CASE WHEN aggfinalfn <> 0 THEN format(', FINALFUNC = %s', aggfinalfn::regproc) ELSE '' END, \
-        coalesce(format(', INITCOND = %L', agginitval), ''), \
+        coalesce(', INITCOND = ' || quote_literal(agginitval), ''), \
         CASE WHEN aggcombinefn <> 0 THEN format(', COMBINEFUNC = %s', aggcombinefn::regproc) ELSE '' END) \
         FROM pg_aggregate WHERE aggfnoid = p.oid)";
     vec![format!(

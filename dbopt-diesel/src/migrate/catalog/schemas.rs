@@ -28,7 +28,7 @@ fn extensions() -> String {
 
 fn default_privileges() -> String {
     let head = "format('ALTER DEFAULT PRIVILEGES FOR ROLE %I%s ', pg_get_userbyid(defaclrole), \
-                coalesce(format(' IN SCHEMA %I', nspname), ''))";
+                coalesce(' IN SCHEMA ' || quote_ident(nspname), ''))";
     let what = "CASE defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'ROUTINES' WHEN 'T' THEN 'TYPES' ELSE 'SCHEMAS' END";
     let whom = "CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END";
     // What the owner has anyway needs no statement.
