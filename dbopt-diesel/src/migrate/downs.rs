@@ -94,7 +94,7 @@ impl Migrator {
         if !wrong.is_empty() {
             self.watch.tell(&Event::Unproved { name: migration.name.clone(), wrong: wrong.clone() });
         }
-        *known = wrong.is_empty().then_some(after);
+        *known = returned.catalog;
         let losses = Script::parse(&sql).iter().flat_map(losses).map(|loss| loss.what).collect();
         Ok(Some(DerivedDown { migration, sql, losses, wrong }))
     }

@@ -71,7 +71,9 @@ pub enum Event {
 
 /// Whoever wants to know.
 #[derive(Clone, Default)]
-pub(super) struct Watch(Option<Arc<dyn Fn(&Event) + Send + Sync>>);
+pub(super) struct Watch(Option<Arc<Listener>>);
+
+type Listener = dyn Fn(&Event) + Send + Sync;
 
 impl Watch {
     pub(super) fn new(watch: impl Fn(&Event) + Send + Sync + 'static) -> Self {

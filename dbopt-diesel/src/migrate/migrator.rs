@@ -200,7 +200,8 @@ impl Migrator {
         let last = self.migrations.list().last().map(|migration| migration.version.as_str());
         plan.drift.iter().filter(move |drift| {
             let newer = drift.state == State::Missing && last.is_none_or(|last| drift.version.as_str() > last);
-            !(forward.newer_is_fine && newer) && !forward.accept_drift.contains(&drift.version)
+            let accepted = forward.newer_is_fine && newer || forward.accept_drift.contains(&drift.version);
+            !accepted
         })
     }
 
@@ -259,10 +260,9 @@ impl Migrator {
                 let (script, _) = migration.script(*direction).map_err(|problem| Error::Source(vec![problem]))?;
                 copied = copies(migration, &losses(&script));
             }
-            let (backup, names): (Vec<String>, Vec<String>) = copied.into_iter().unzip();
-            let step = Step { migration, direction: *direction, receipt, backup: &backup };
+            let step = Step { migration, direction: *direction, receipt, backup: &copied };
             let took = runner.run(step).await?;
-            report.backups.extend(names);
+            report.backups.extend(copied.into_iter().map(|copy| copy.name));
             let (version, name) = (migration.version.clone(), migration.name.clone());
             report.ran.push(Ran { version, name, direction: *direction, took });
         }

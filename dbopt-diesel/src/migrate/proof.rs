@@ -57,7 +57,7 @@ impl Prover<'_> {
         match self.run(migration, Direction::Down, false).await {
             Ok(_) => {}
             Err(error @ (Error::Failed(_) | Error::Source(_))) => {
-                return Ok(Returned { wrong: vec![error.to_string()], is_applied: true });
+                return Ok(Returned { wrong: vec![error.to_string()], is_applied: true, catalog: None });
             }
             Err(error) => return Err(error),
         }
@@ -68,14 +68,14 @@ impl Prover<'_> {
             Ok(_) => {}
             Err(error @ Error::Failed(_)) => {
                 wrong.push(format!("after {file} it cannot go forward again: {error}"));
-                return Ok(Returned { wrong, is_applied: false });
+                return Ok(Returned { wrong, is_applied: false, catalog: None });
             }
             Err(error) => return Err(error),
         }
         let again = self.catalog().await?;
         let file = migration.file(Direction::Up);
         wrong.extend(after.differences(&again).into_iter().map(|what| format!("after {file} once more: {what}")));
-        Ok(Returned { wrong, is_applied: true })
+        Ok(Returned { wrong, is_applied: true, catalog: Some(again) })
     }
 }
 
@@ -85,4 +85,6 @@ pub(super) struct Returned {
     pub(super) wrong: Vec<String>,
     /// Whether the migration is applied now, so that others can follow.
     pub(super) is_applied: bool,
+    /// What is there now; objects that were made again have other numbers than before.
+    pub(super) catalog: Option<Catalog>,
 }

@@ -9,6 +9,7 @@ use dbopt_core::schema::script::{Script, Statement};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
+use super::backup::BackupCopy;
 use super::error::{Doing, Error, Failure};
 use super::event::{Event, Watch};
 use super::store::{Note, Store};
@@ -34,7 +35,7 @@ pub(super) struct Step<'a> {
     pub(super) direction: Direction,
     pub(super) receipt: Option<&'a str>,
     /// What is copied before, in the same transaction.
-    pub(super) backup: &'a [String],
+    pub(super) backup: &'a [BackupCopy],
 }
 
 pub(super) const NOTHING_LEFT: &str = "everything was rolled back: the database is as it was before this migration";
@@ -128,8 +129,8 @@ impl Runner<'_> {
         if !lock::is_ours(client).await? {
             return Err(Ended::Failed(Error::Pooler));
         }
-        for sql in backup {
-            client.batch_execute(sql).await.doing("copy what is going to be lost")?;
+        for copy in backup {
+            copy.make(client).await?;
         }
         for (i, statement) in script.statements().enumerate() {
             self.watch.tell(&Event::Statement { nth: i + 1, summary: statement.summary() });

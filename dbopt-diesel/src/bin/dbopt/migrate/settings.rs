@@ -57,6 +57,9 @@ impl Settings {
         if let Some(receipt) = receipt {
             config.schema.receipt = receipt;
         }
+        if let Err(error) = config.named_nodes() {
+            return Err(format!("{error}\n  or name it with --url, or in the variable DATABASE_URL").into());
+        }
         let folder = self.folder(&config);
         let migrations = Migrations::from_folder(&folder)?;
         Ok((Migrator::new(&config, migrations)?, folder))

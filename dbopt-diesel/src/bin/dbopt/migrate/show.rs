@@ -154,7 +154,8 @@ pub(super) fn history(entries: &[Entry]) -> String {
             Cell::new(entry.outcome.name()).fg(colour),
             Cell::new(took(entry.took)),
             Cell::new(&entry.by),
-            Cell::new(&entry.server),
+            // Its version and timeline are in --json.
+            Cell::new(entry.server.split(',').next().unwrap_or_default()),
             Cell::new(entry.receipt.as_deref().unwrap_or("")),
         ]);
     }
