@@ -35,10 +35,12 @@ fn constraints() -> String {
     )
 }
 
+/// The index of a partitioned table is made with those of its partitions.
 fn indexes() -> String {
     format!(
         "SELECT jsonb_build_object('kind', 'index', 'id', indexrelid::text, 'name', indexrelid::regclass::text, \
-           'schema', quote_ident(nspname), 'local', quote_ident(i.relname), 'of', {TABLE}::text, 'create', pg_get_indexdef(indexrelid), \
+           'schema', quote_ident(nspname), 'local', quote_ident(i.relname), 'of', {TABLE}::text, 'create', CASE WHEN i.relkind = 'I' THEN replace(pg_get_indexdef(indexrelid), ' ON ONLY ', ' ON ') \
+             ELSE pg_get_indexdef(indexrelid) END, \
            'drop', format('DROP INDEX %s', indexrelid::regclass), 'on', format('INDEX %s', indexrelid::regclass), \
            'parts', jsonb_build_object('comment', obj_description(indexrelid, 'pg_class'), \
              'invalid', CASE WHEN NOT indisvalid THEN 't' END)) \
