@@ -44,6 +44,8 @@ pub struct Pool<B: Backend> {
     pub(super) born: Instant,
     /// Milliseconds since `born` as of the last maintenance: idle times need no finer clock.
     pub(super) coarse_ms: AtomicU64,
+    /// Grows when the schema changes: what was prepared before may not fit any more.
+    pub(super) plans: AtomicU64,
 }
 
 /// A connection out of the store.
@@ -53,6 +55,8 @@ pub(super) struct Slot<B: Backend> {
     pub(super) seat: Option<u32>,
     pub(super) idle_since_ms: u64,
     pub(super) dies_at_ms: u64,
+    /// The generation of plans it was opened with.
+    pub(super) plans: u64,
 }
 
 impl<B: Backend> Slot<B> {
@@ -126,6 +130,7 @@ impl<B: Backend> Pool<B> {
             runtime: Handle::current(),
             born: Instant::now(),
             coarse_ms: AtomicU64::new(0),
+            plans: AtomicU64::new(0),
             budget,
             config,
         })
@@ -290,6 +295,7 @@ impl<B: Backend> Pool<B> {
     /// Takes a connection back from a caller.
     pub(super) fn take_back(self: &Arc<Self>, mut slot: Box<Slot<B>>) {
         match slot.taken.connection.health() {
+            Health::Clean if slot.plans != self.plans.load(Ordering::Relaxed) => self.discard(slot),
             Health::Clean => self.give(slot),
             Health::Closed => self.discard(slot),
             Health::Busy | Health::InTransaction => self.recover(slot),

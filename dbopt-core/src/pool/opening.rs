@@ -1,6 +1,7 @@
 //! How a pool opens connections: independently of who asked, one attempt at a time while they fail.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
@@ -222,7 +223,8 @@ impl<B: Backend> Opening<B> {
             tracing::info!(node = %pool.node, lane = %pool.lane, "connected again");
         }
         let dies_at_ms = taken.dies_at.saturating_duration_since(pool.born).as_millis() as u64;
-        let slot = Box::new(Slot { taken, seat: None, idle_since_ms: 0, dies_at_ms });
+        let plans = pool.plans.load(Ordering::Relaxed);
+        let slot = Box::new(Slot { taken, seat: None, idle_since_ms: 0, dies_at_ms, plans });
         {
             let mut lobby = pool.lobby.lock();
             lobby.opening -= 1;

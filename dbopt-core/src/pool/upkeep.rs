@@ -101,6 +101,13 @@ impl<B: Backend> Pool<B> {
         self.open_wanted();
     }
 
+    /// Closes every connection nobody uses, and the others as they come back: the schema has changed, and what they have prepared may
+    /// not fit any more.
+    pub fn renew(self: &Arc<Self>) {
+        self.plans.fetch_add(1, Ordering::Relaxed);
+        self.drop_idle();
+    }
+
     /// Refuses new callers and closes idle connections; those in use close as they come back.
     pub fn close(self: &Arc<Self>) {
         let waiting = {

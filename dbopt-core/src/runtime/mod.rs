@@ -284,6 +284,14 @@ impl<B: Backend> Runtime<B> {
         }
     }
 
+    /// Replaces every pooled connection, those in use as they come back: after a change of the schema, what they have prepared may
+    /// not fit any more.
+    pub fn renew_connections(&self) {
+        for pool in self.pools.iter().flatten() {
+            pool.renew();
+        }
+    }
+
     fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
     }

@@ -12,7 +12,7 @@ pub use crate::secret::Secret;
 use crate::backend::Endpoint;
 use crate::error::ConfigError;
 use crate::route::balance::Schedule;
-use crate::{alert, breaker, cache, cluster, duration, limit, pool, route};
+use crate::{alert, breaker, cache, cluster, duration, limit, pool, route, schema};
 
 /// All settings. [`Config::load`] reads them from `dbopt.toml` and `DBOPT_*` variables.
 ///
@@ -49,6 +49,8 @@ pub struct Config {
     pub call: CallConfig,
     /// What is an alert, and who is told.
     pub alerts: alert::Config,
+    /// How migrations are run, and what is asked for before.
+    pub schema: schema::Config,
 }
 
 /// Where the servers are. Which of them is the primary is found out by asking them, so the order does not matter.
@@ -183,6 +185,7 @@ impl Config {
         found.extend(self.call.problems());
         found.extend(self.alerts.problems());
         found.extend(self.database.problems());
+        found.extend(self.schema.problems());
         found
     }
 
@@ -224,7 +227,11 @@ impl Config {
         usize::from(!url.is_empty()) + replicas.len() + nodes.len()
     }
 
-    fn named_nodes(&self) -> Result<Vec<Node>, ConfigError> {
+    /// The servers with their names, in the order of the settings.
+    ///
+    /// # Errors
+    /// When none is named, two have one name, or both forms are used.
+    pub fn named_nodes(&self) -> Result<Vec<Node>, ConfigError> {
         let Database { url, replicas, nodes } = &self.database;
         if !nodes.is_empty() && (!url.is_empty() || !replicas.is_empty()) {
             return Err(super::config_error(
