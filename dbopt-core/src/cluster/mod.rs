@@ -11,8 +11,8 @@ mod trust;
 mod watcher;
 
 pub use config::Config;
-pub use discovery::{Found, Resolver};
 pub(crate) use discovery::{Changes, Slots, SystemResolver};
+pub use discovery::{Found, Resolver};
 pub(crate) use host::Sources;
 pub use host::{Asked, Cpu, HostConfig, HostReading, HostSample, HostSource, HostSourceKind, HostWatcher, Told};
 pub use lag::{Lag, LsnRing};

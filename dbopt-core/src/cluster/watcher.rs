@@ -134,8 +134,7 @@ impl<B: Backend> Watcher<B> {
             }
             self.connection = None;
         }
-        let mut fresh =
-            self.backend.connect(endpoint, Purpose::Probe).await.map_err(|e| (e.reason, e.message))?;
+        let mut fresh = self.backend.connect(endpoint, Purpose::Probe).await.map_err(|e| (e.reason, e.message))?;
         let report = fresh.report().await.map_err(|f| (Reason::Other, f.message))?;
         self.connection = Some(fresh);
         Ok(report)

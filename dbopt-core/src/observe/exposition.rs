@@ -64,7 +64,11 @@ pub struct PoolGauges {
 pub fn openmetrics(calls: &Calls, nodes: &[String], gauges: Gauges) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape {
-        counts: calls.counts_by_server().into_iter().filter(|c| nodes.get(c.node).is_some_and(|n| !n.is_empty())).collect(),
+        counts: calls
+            .counts_by_server()
+            .into_iter()
+            .filter(|c| nodes.get(c.node).is_some_and(|n| !n.is_empty()))
+            .collect(),
         refused: calls.refused_and_rerun(),
         nodes: nodes.to_vec(),
         gauges,

@@ -65,8 +65,7 @@ pub fn share_out(
             _ => read_share * part / all_parts,
         })
         .collect();
-    let floors: Vec<usize> =
-        pools.iter().map(|(lane, demand, _)| usize::from(has_room(*lane, *demand))).collect();
+    let floors: Vec<usize> = pools.iter().map(|(lane, demand, _)| usize::from(has_room(*lane, *demand))).collect();
     let maxima = apportion(max as usize, &weights, &floors);
     let no_floor = vec![0; pools.len()];
     let minima = apportion(min as usize, &weights, &no_floor);
@@ -145,7 +144,10 @@ mod tests {
         let mut pools = cluster(3);
         pools.push((Lane::Read, Demand::Vacant, 1.0));
         let shares = share_out(&pools, 10, 50, 0.3, 0.1);
-        assert_eq!((shares[6], &shares[..6]), (Share { min: 0, max: 0 }, &share_out(&cluster(3), 10, 50, 0.3, 0.1)[..]));
+        assert_eq!(
+            (shares[6], &shares[..6]),
+            (Share { min: 0, max: 0 }, &share_out(&cluster(3), 10, 50, 0.3, 0.1)[..])
+        );
     }
 
     #[test]

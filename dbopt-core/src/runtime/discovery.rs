@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 
@@ -141,30 +142,18 @@ impl Discovery {
 
     /// The addresses of the name that no server with a URL of its own has.
     async fn look_up(&self) -> Result<Vec<IpAddr>, String> {
-        let mut found = self.resolve(&self.host).await.map_err(|e| format!("{} has no address: {e}", self.host))?;
+        let mut found =
+            resolve(&*self.resolver, &self.host).await.map_err(|e| format!("{} has no address: {e}", self.host))?;
         // The same server once more under its other family would be a duplicate.
         let first = found.first().map(IpAddr::is_ipv4);
         found.retain(|address| Some(address.is_ipv4()) == first);
-        for host in &self.named {
-            // One that cannot be looked up is found out by the monitor, should it be here, too.
-            let its = self.resolve(host).await.unwrap_or_default();
-            found.retain(|address| !its.contains(address));
-        }
+        // As their connections look them up. One that cannot be is found out by the monitor, should it be here, too.
+        let named = join_all(self.named.iter().map(|host| resolve(&SystemResolver, host))).await;
+        found.retain(|address| !named.iter().flatten().flatten().any(|its| its == address));
         found.retain(|address| !self.taken.contains(&self.name(*address)));
         // Resolvers shuffle; who gets a slot, if there are not enough, is not to depend on it.
         found.sort();
         Ok(found)
-    }
-
-    async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        if let Ok(address) = host.parse() {
-            return Ok(vec![address]);
-        }
-        match timeout(PATIENCE, self.resolver.resolve(host)).await {
-            Ok(Ok(found)) if found.is_empty() => Err(io::Error::other("the answer is empty")),
-            Ok(answer) => answer,
-            Err(_) => Err(io::Error::other(format!("no answer within {PATIENCE:?}"))),
-        }
     }
 
     fn settle(&self, found: &[IpAddr], is_empty: impl Fn(usize) -> bool) -> crate::cluster::Changes {
@@ -193,11 +182,23 @@ impl Discovery {
 
     /// Says it once, until a look-up succeeds.
     fn note_failure(&self, why: String) {
-        let text = format!("the last look-up failed, so the servers found before stay in use: {why} (database.discover)");
+        let text =
+            format!("the last look-up failed, so the servers found before stay in use: {why} (database.discover)");
         let before = self.notes.lock().failed.replace(text.clone());
         if before.is_none() {
             tracing::warn!("{text}");
         }
+    }
+}
+
+async fn resolve(resolver: &dyn Resolver, host: &str) -> io::Result<Vec<IpAddr>> {
+    if let Ok(address) = host.parse() {
+        return Ok(vec![address]);
+    }
+    match timeout(PATIENCE, resolver.resolve(host)).await {
+        Ok(Ok(found)) if found.is_empty() => Err(io::Error::other("the answer is empty")),
+        Ok(answer) => answer,
+        Err(_) => Err(io::Error::other(format!("no answer within {PATIENCE:?}"))),
     }
 }
 

@@ -25,13 +25,7 @@ pub struct HostWatcher<B: Backend> {
 }
 
 impl<B: Backend> HostWatcher<B> {
-    pub(crate) fn new(
-        backend: Arc<B>,
-        site: Site,
-        node: usize,
-        cluster: Arc<Cluster>,
-        source: Sources,
-    ) -> Self {
+    pub(crate) fn new(backend: Arc<B>, site: Site, node: usize, cluster: Arc<Cluster>, source: Sources) -> Self {
         HostWatcher { backend, site, node, cluster, source, connection: None }
     }
 

@@ -212,10 +212,7 @@ impl Config {
         if !problems.is_empty() {
             return Err(ConfigError { problems });
         }
-        Ok(nodes
-            .into_iter()
-            .map(|node| Endpoint::new(node.name, node.url.expose()))
-            .collect())
+        Ok(nodes.into_iter().map(|node| Endpoint::new(node.name, node.url.expose())).collect())
     }
 
     /// Every contradiction, each with what to write instead.
@@ -377,6 +374,7 @@ mod tests {
             let mut config = Config::from_toml("[database]\ndiscover = \"postgres://u@db/x\"").unwrap();
             assert_eq!(config.capacities(), [1.0; 8]);
             config.pool.max = 100;
+            assert_eq!(config.problems(), Vec::<String>::new());
             change(&mut config.database);
             let found = config.problems().join("\n");
             assert!(found.contains(wanted), "{wanted} in {found}");
