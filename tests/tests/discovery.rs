@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ impl Street {
             let port = first.local_addr().unwrap().port();
             let mut doors = vec![first];
             for n in 2..=nodes.len() {
-                doors.extend(TcpListener::bind(([127, 0, 7, n as u8], port)).await);
+                doors.extend(TcpListener::bind(SocketAddr::from(([127, 0, 7, n as u8], port))).await);
             }
             if doors.len() == nodes.len() {
                 doors.into_iter().zip(nodes).for_each(|(door, node)| drop(tokio::spawn(open(door, node.port()))));

@@ -319,7 +319,9 @@ impl<B: Backend> Runtime<B> {
 
 impl<B: Backend> fmt::Debug for Runtime<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime").field("cluster", &self.cluster.topology()).finish_non_exhaustive()
+        let topology = self.cluster.topology();
+        let names: Vec<_> = topology.nodes().map(|node| &node.name).collect();
+        f.debug_struct("Runtime").field("nodes", &names).finish_non_exhaustive()
     }
 }
 
