@@ -166,6 +166,12 @@ impl<B: Backend> Pool<B> {
         }
     }
 
+    /// Another server takes the node's place: nothing that was met before counts. Only for a pool that is empty.
+    pub fn begin_anew(&self) {
+        self.attempts.lock().succeeded();
+        self.circuit.begin_anew(self.site.name());
+    }
+
     /// Looks again what to open after `wait`, rather than at some later maintenance.
     fn retry_after(self: &Arc<Self>, wait: Duration) {
         let pool = Arc::downgrade(self);
@@ -220,7 +226,7 @@ impl<B: Backend> Opening<B> {
             None => {}
         }
         if was_failing {
-            tracing::info!(node = %pool.node, lane = %pool.lane, "connected again");
+            tracing::info!(node = %pool.site.name(), lane = %pool.lane, "connected again");
         }
         let dies_at_ms = taken.dies_at.saturating_duration_since(pool.born).as_millis() as u64;
         let plans = pool.plans.load(Ordering::Relaxed);
@@ -287,7 +293,7 @@ impl<B: Backend> Opening<B> {
         }
         if let Some(wait) = counted {
             tracing::warn!(
-                node = %pool.node, lane = %pool.lane, reason = cause.reason.name(), failures, retry_in = ?wait,
+                node = %pool.site.name(), lane = %pool.lane, reason = cause.reason.name(), failures, retry_in = ?wait,
                 "cannot connect: {}", cause.message
             );
             pool.retry_after(wait);

@@ -82,7 +82,7 @@ impl<B: Backend> Pool<B> {
         }
         for (op, held_ms) in leaks {
             tracing::warn!(
-                node = %self.node, lane = %self.lane, method = op.name(), location = ?op.location(), held_ms,
+                node = %self.site.name(), lane = %self.lane, method = op.name(), location = ?op.location(), held_ms,
                 "a connection is held for longer than pool.leak_warning: a slow statement, or a body that waits for something else"
             );
         }
