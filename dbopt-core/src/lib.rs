@@ -8,6 +8,7 @@
 //! | [`runtime`] | the path of a call, settings, background work, HTTP |
 //! | [`limit`] | who may call how often |
 //! | [`cache`] | results kept in memory and in Redis |
+//! | [`schema`] | migrations: what is to be run, what is dangerous, how it is taken back |
 //! | [`route`] | which node serves a call |
 //! | [`cluster`] | what every node is and how far behind it is |
 //! | [`pool`] | connections: opened ahead, shared fairly, bounded |
@@ -22,6 +23,7 @@
 //! |---|---|---|
 //! | `http` | yes | the admin router (axum) and the tower layer that gives each request a [`Context`] |
 //! | `alerts` | no | mail, Slack, PagerDuty and webhooks for alerts (lettre, hyper) |
+//! | `schema` | no | migrations: scripts, plans, lint, rollback scripts (sqlparser) |
 //! | `fake` | no | [`backend::fake`]: a cluster in memory, for tests of code that is generic over the backend |
 
 pub mod alert;
@@ -45,6 +47,7 @@ pub mod rate;
 mod redis_link;
 pub mod route;
 pub mod runtime;
+pub mod schema;
 pub mod secret;
 
 pub use context::{Context, Token, independent, spawn};

@@ -18,7 +18,7 @@ use crate::{Conn, Error};
 #[derive(Default)]
 pub struct Postgres {
     watch: Option<Arc<dyn StatementWatch>>,
-    /// Parsed once per node: URLs do not change.
+    /// Parsed once per URL: those that are found in DNS share one.
     addresses: Mutex<HashMap<Arc<str>, Arc<Address>>>,
 }
 
@@ -29,12 +29,20 @@ impl Postgres {
     }
 
     fn address(&self, endpoint: &Endpoint) -> Result<Arc<Address>, ConnectError> {
-        if let Some(known) = self.addresses.lock().get(&endpoint.name) {
+        let parsed = self.parsed(endpoint)?;
+        Ok(match endpoint.address {
+            Some(at) => Arc::new(Address { at: Some(at), ..Address::clone(&parsed) }),
+            None => parsed,
+        })
+    }
+
+    fn parsed(&self, endpoint: &Endpoint) -> Result<Arc<Address>, ConnectError> {
+        if let Some(known) = self.addresses.lock().get(&endpoint.url) {
             return Ok(known.clone());
         }
         let parsed = Address::parse(&endpoint.url).map_err(|why| ConnectError::new(Reason::Other, why))?;
         let address = Arc::new(parsed);
-        self.addresses.lock().insert(endpoint.name.clone(), address.clone());
+        self.addresses.lock().insert(endpoint.url.clone(), address.clone());
         Ok(address)
     }
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dbopt_core::cluster::HostSource;
+use dbopt_core::cluster::{HostSource, Resolver};
 use dbopt_core::op::Op;
 use dbopt_core::runtime::{AsyncFnOnceRef, AsyncFnRef, Caching, Extras, Runtime, Status};
 
@@ -165,6 +165,12 @@ impl DbBuilder {
     /// Asks `source` how busy the nodes' machines are, in place of `cluster.host.source`.
     pub fn host_source(mut self, source: impl HostSource) -> Self {
         self.extras.host_source = Some(Arc::new(source));
+        self
+    }
+
+    /// Asks `resolver` for the addresses of `database.discover`, in place of the system's DNS.
+    pub fn resolver(mut self, resolver: impl Resolver) -> Self {
+        self.extras.resolver = Some(Arc::new(resolver));
         self
     }
 

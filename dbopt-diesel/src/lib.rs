@@ -44,6 +44,7 @@
 //! | `alerts` | no | mail, Slack, PagerDuty and webhooks for alerts; without it they are logged, counted and in the status |
 //! | `exporter` | no | asks node exporters how busy the nodes' machines are |
 //! | `dev` | no | `dev`: a local cluster of real servers for development and tests |
+//! | `migrations` | no | [`migrate`]: migrations that are proved before they run |
 //! | `cli` | no | the `dbopt` binary |
 
 // Generated code names this crate as its users do, here too.
@@ -61,6 +62,8 @@ mod db;
 #[cfg(feature = "dev")]
 pub mod dev;
 mod error;
+#[cfg(feature = "migrations")]
+pub mod migrate;
 mod probe;
 pub mod statement;
 

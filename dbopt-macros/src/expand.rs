@@ -90,7 +90,7 @@ fn attempts(method: &Method<'_>, after: Option<TokenStream>, krate: &TokenStream
     if method.operation.runs_again() {
         return repeated(method, &acquire, after, krate);
     }
-    let body = body(method, krate);
+    let body = body(method, |argument| passed(argument, krate), krate);
     let finish = quote_spanned!(at_return=> __dbopt_call.finish_once(__dbopt_lease, __dbopt_attempt).await);
     quote_spanned! {site=>
         #acquire
@@ -110,7 +110,7 @@ fn repeated(
     let run = match method.operation.may_be_hedged() {
         true => hedged(method, krate),
         false => {
-            let body = body(method, krate);
+            let body = body(method, |argument| passed(argument, krate), krate);
             quote_spanned! {Span::mixed_site()=>
                 #body
                 let __dbopt_attempt = __dbopt_call.run(__dbopt_body).await;
@@ -132,20 +132,26 @@ fn repeated(
 }
 
 /// The body runs on its connection and, should that take long, on one of another replica. The second run is in a box: nearly all calls do
-/// without it.
+/// without it. It owns its arguments, as one that is no more than `Send` cannot be lent to it.
 fn hedged(method: &Method<'_>, krate: &TokenStream) -> TokenStream {
-    let body = body(method, krate);
+    let first = body(method, |argument| passed(argument, krate), krate);
+    let second = body(method, |argument| hygienic(&argument.name).into_token_stream(), krate);
+    let copies = method.arguments.iter().filter(|argument| argument.cloned).map(|argument| {
+        let (cfg, name, copy) = (&argument.cfg, hygienic(&argument.name), passed(argument, krate));
+        quote_spanned!(Span::mixed_site()=> #(#cfg)* let #name = #copy;)
+    });
     quote_spanned! {Span::mixed_site()=>
         let mut __dbopt_second = ::core::option::Option::None;
         let mut __dbopt_attempt = {
-            #body
+            #first
             let mut __dbopt_body = ::core::pin::pin!(__dbopt_body);
             match __dbopt_call.begin(__dbopt_body.as_mut()).await {
                 #krate::__private::Begun::Ended(__dbopt_attempt) => __dbopt_attempt,
                 #krate::__private::Begun::Slow(__dbopt_other) => {
-                    let __dbopt_second = __dbopt_second.insert(::std::boxed::Box::pin(async {
+                    #(#copies)*
+                    let __dbopt_second = __dbopt_second.insert(::std::boxed::Box::pin(async move {
                         let mut __dbopt_lease = __dbopt_other;
-                        #body
+                        #second
                         let __dbopt_result = __dbopt_body.await;
                         (__dbopt_lease, __dbopt_result)
                     }));
@@ -160,10 +166,10 @@ fn hedged(method: &Method<'_>, krate: &TokenStream) -> TokenStream {
 }
 
 /// `let __dbopt_body = Self::find_in(self, lend(..), ..);`
-fn body(method: &Method<'_>, krate: &TokenStream) -> TokenStream {
+fn body(method: &Method<'_>, passed: impl Fn(&Argument<'_>) -> TokenStream, krate: &TokenStream) -> TokenStream {
     let loan = loan(method, krate);
     combinations(&method.arguments, |arguments| {
-        let call = call(method, &loan, arguments.iter().map(|argument| passed(argument, krate)));
+        let call = call(method, &loan, arguments.iter().map(|argument| passed(argument)));
         quote_spanned!(Span::mixed_site()=> let __dbopt_body = #call;)
     })
 }

@@ -76,7 +76,7 @@ async fn demo(cli: &Cli) -> anyhow::Result<ExitCode> {
     steps.done(&format!("{} servers started", cluster.nodes().len()));
 
     let primary = cluster.primary().url();
-    let applied = migrate(Conn::establish(&primary).await?)?;
+    let applied = migrate(&Config::for_urls([primary.as_str()])).await?;
     steps.done(&format!("{} migrations run", applied.len()));
 
     let progress = bar("loading {bar:40} {human_pos}/{human_len} flights");

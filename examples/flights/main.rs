@@ -55,7 +55,7 @@ async fn main() -> anyhow::Result<()> {
     match cli.command {
         Command::Serve(listen) => serve::serve(&listen, config, serve::signal()).await,
         Command::Migrate => {
-            let done = flights::migrate::migrate(connect(&config).await?)?;
+            let done = flights::migrate::migrate(&config).await?;
             println!("{} migrations run {done:?}", done.len());
             Ok(())
         }

@@ -6,14 +6,17 @@ mod plot;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use comfy_table::Table;
+use dbopt_diesel::Db;
+use dbopt_diesel::core::cluster::{Asked, Cpu, HostSample, HostSource, Told};
 use dbopt_diesel::core::route::balance::Policy;
 use dbopt_diesel::dev::Cluster;
-use dbopt_tests::{Things, connect, prepared};
+use dbopt_tests::{Things, prepared};
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::task::JoinSet;
@@ -35,12 +38,30 @@ struct Cli {
     /// primary, which serves none of these reads, while all is well.
     #[arg(long, default_value_t = 1)]
     burn: usize,
+    /// How much of its processors the busy replica says is in use, in percent.
+    #[arg(long, default_value_t = 90)]
+    cpu: u64,
     /// Write the figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Draw them to this file.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+}
+
+/// What machines say of their processors while all is well, in percent.
+const USUAL: u64 = 30;
+
+/// What the busy replica's machine says; the servers share one machine here, so its own figures would tell nothing.
+struct Dial(Arc<AtomicU64>);
+
+impl HostSource for Dial {
+    fn read<'a>(&'a self, asked: Asked<'a>) -> Told<'a> {
+        let percent = if asked.node == "replica-2" { self.0.load(Ordering::Relaxed) } else { USUAL };
+        Box::pin(
+            async move { Ok(HostSample { cpu: Some(Cpu::Share(percent as f64 / 100.0)), ..HostSample::default() }) },
+        )
+    }
 }
 
 /// One read: when it should have begun and what it took from then on, in milliseconds.
@@ -56,7 +77,8 @@ struct Figures {
     healthy_ms: f64,
     slow_ms: f64,
     after_ms: f64,
-    /// `slow_ms` beside `healthy_ms`.
+    /// `slow_ms` beside that of an instance which knows only the replicas that stay healthy: whatever else the machine was doing, it did to
+    /// both.
     ratio: f64,
     /// Per second the 99th percentile.
     course_ms: Vec<f64>,
@@ -75,27 +97,36 @@ struct Outcome {
 async fn main() -> Result<()> {
     let cli = Cli::parse();
     let cluster = prepared(Cluster::builder().replicas(4).cascade(4, 3).redis(false).proxied(true)).await;
-    let with = async |policy| {
+    let dial = Arc::new(AtomicU64::new(USUAL));
+    let with = async |policy, without: &[&str]| {
         let mut config = dbopt_tests::config(&cluster);
         config.routing.balance = policy;
-        Things { db: connect(config).await }
+        config.database.nodes.retain(|node| !without.contains(&node.name.as_str()));
+        (config.cluster.host.interval, config.cluster.host.timeout) =
+            (Duration::from_secs(1), Duration::from_millis(500));
+        let db = Db::builder(config).host_source(Dial(dial.clone())).connect().await.context("connect")?;
+        anyhow::Ok(Things { db })
     };
-    let ways = [("balanced", with(Policy::Weighted).await), ("round robin", with(Policy::RoundRobin).await)];
+    let ways = [
+        ("balanced", with(Policy::Weighted, &[]).await?),
+        ("round robin", with(Policy::RoundRobin, &[]).await?),
+        ("healthy ones only", with(Policy::RoundRobin, &["replica-1", "replica-2"]).await?),
+    ];
     for (_, things) in &ways {
         things.set(1, 1).await?;
     }
-    let outcome = run(&cli, &cluster, &ways).await?;
+    let outcome = run(&cli, &cluster, &ways, &dial).await?;
     println!("{}", table(&outcome));
     if let Some(path) = &cli.json {
         std::fs::write(path, serde_json::to_string_pretty(&outcome)?).context("write the figures")?;
     }
     if let Some(path) = &cli.svg {
-        std::fs::write(path, plot::draw(&outcome)).context("draw the figures")?;
+        std::fs::write(path, plot::draw(&outcome)?).context("draw the figures")?;
     }
     Ok(())
 }
 
-async fn run(cli: &Cli, cluster: &Cluster, ways: &[(&'static str, Things); 2]) -> Result<Outcome> {
+async fn run(cli: &Cli, cluster: &Cluster, ways: &[(&'static str, Things); 3], dial: &AtomicU64) -> Result<Outcome> {
     let began = Instant::now();
     let bad = (cli.seconds, 2 * cli.seconds);
     let end = began + Duration::from_secs(3 * cli.seconds);
@@ -113,9 +144,11 @@ async fn run(cli: &Cli, cluster: &Cluster, ways: &[(&'static str, Things); 2]) -
     let proxy = cluster.replica(1).proxy().context("a proxy")?;
     proxy.delay(Duration::from_millis(cli.delay / 2));
     let burning = burners(cli.burn, cluster.replica(2).direct_url());
+    dial.store(cli.cpu, Ordering::Relaxed);
     sleep_until(began + Duration::from_secs(bad.1)).await;
     proxy.delay(Duration::ZERO);
     drop(burning);
+    dial.store(USUAL, Ordering::Relaxed);
     let _burning = burners(cli.burn, cluster.primary().direct_url());
     let mut figures = Vec::new();
     for ((reads, generator), (name, _)) in generators.into_iter().zip(ways) {
@@ -123,6 +156,8 @@ async fn run(cli: &Cli, cluster: &Cluster, ways: &[(&'static str, Things); 2]) -
         let reads = std::mem::take(&mut *reads.lock());
         figures.push(judge(name, &reads, errors, cli.seconds));
     }
+    let control = figures.last().map_or(1.0, |figures| figures.slow_ms);
+    figures.iter_mut().for_each(|figures| figures.ratio = figures.slow_ms / control);
     Ok(Outcome { figures, parts: watching.await?, bad })
 }
 
@@ -199,14 +234,22 @@ fn judge(name: &'static str, reads: &[(f64, f64)], errors: usize, seconds: u64) 
         healthy_ms: healthy,
         slow_ms: slow,
         after_ms: between(2 * seconds + 10, 3 * seconds),
-        ratio: slow / healthy,
+        ratio: 1.0,
         course_ms: (0..3 * seconds).map(|second| between(second, second + 1)).collect(),
     }
 }
 
 fn table(outcome: &Outcome) -> Table {
     let mut table = Table::new();
-    table.set_header(["", "reads", "errors", "p99 healthy", "p99 with slow replicas", "ratio", "p99 afterwards"]);
+    table.set_header([
+        "",
+        "reads",
+        "errors",
+        "p99 healthy",
+        "p99 with slow replicas",
+        "to healthy ones",
+        "p99 afterwards",
+    ]);
     for figures in &outcome.figures {
         let ms = |value: f64| format!("{value:.1} ms");
         table.add_row([

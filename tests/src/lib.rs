@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod crowd;
+pub mod ddl;
 pub mod desk;
 pub mod log;
 pub mod measure;
+pub mod migrations;
 pub mod openmetrics;
 pub mod outage;
 pub mod receivers;

@@ -210,9 +210,10 @@ async fn r02_3_a_connection_of_an_old_epoch_is_not_used() {
         let pools = things.db.status().nodes.into_iter().flat_map(|node| node.pools);
         pools.filter(|pool| pool.lane == "write").map(|pool| (pool.in_use, pool.waiting)).next()
     };
+    until("all are taken", PATIENCE, async || in_use(&things) == Some((most, 0))).await;
     let write = |things: Things| async move { things.write_port().await };
     let waiting: Vec<_> = (0..3).map(|_| tokio::spawn(write(things.clone()))).collect();
-    until("they wait", PATIENCE, async || in_use(&things) == Some((most, 3))).await;
+    until("others wait", PATIENCE, async || in_use(&things) == Some((most, 3))).await;
     // The old one lives and would take writes.
     cluster.replica(1).query_text("SELECT pg_promote()::text").await.unwrap();
     until("the other one leads", PATIENCE, async || things.db.status().primary.as_deref() == Some("replica-1")).await;

@@ -179,6 +179,8 @@ async fn r10_4_a_node_that_comes_and_goes_is_one_alert() {
     for _ in 0..5 {
         cluster.replica(1).kill().await.unwrap();
         state_becomes(&db, "replica-1", "unreachable").await;
+        // The first time it is gone for long enough to be told; then it comes and goes faster than that.
+        until("it is told", PATIENCE, async || !told_of(&sink, "node").is_empty()).await;
         cluster.replica(1).start().await.unwrap();
         state_becomes(&db, "replica-1", "healthy").await;
     }

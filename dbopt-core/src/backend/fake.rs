@@ -136,8 +136,16 @@ impl Backend for FakeCluster {
         }
     }
 
+    fn place(&self, url: &str) -> Option<(String, u16)> {
+        let (host, port) = url.strip_prefix("fake://")?.rsplit_once(':')?;
+        Some((host.to_owned(), port.parse().ok()?))
+    }
+
     async fn connect(&self, endpoint: &Endpoint, purpose: Purpose) -> Result<FakeConnection, ConnectError> {
-        let node = self.node(endpoint.url.trim_start_matches("fake://"));
+        let node = match endpoint.address {
+            Some(address) => self.node(&address.to_string()),
+            None => self.node(endpoint.url.trim_start_matches("fake://")),
+        };
         let _under_way = UnderWay::begin(&node);
         node.panic_if_told();
         let delay = *node.connect_delay.lock();

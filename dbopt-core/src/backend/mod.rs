@@ -5,9 +5,11 @@
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 mod fault;
+mod site;
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use crate::op::Lane;
 use crate::position::{Lsn, Position};
 
 pub use fault::{Fault, FaultKind};
+pub use site::Site;
 
 /// One PostgreSQL server as the configuration names it.
 #[derive(Clone)]
@@ -24,6 +27,15 @@ pub struct Endpoint {
     pub name: Arc<str>,
     /// The connection URL; it may hold a password, so it is never shown.
     pub url: Arc<str>,
+    /// Where to connect instead of looking up the URL's host, which TLS still verifies: one of several addresses of that name.
+    pub address: Option<IpAddr>,
+}
+
+impl Endpoint {
+    /// A server at the host that its URL names.
+    pub fn new(name: impl Into<Arc<str>>, url: impl Into<Arc<str>>) -> Self {
+        Endpoint { name: name.into(), url: url.into(), address: None }
+    }
 }
 
 impl fmt::Debug for Endpoint {

@@ -26,7 +26,7 @@ pub struct Circuit {
     /// Whether calls pass. Written on a change of state only, under the machine's lock.
     closed: Alone<AtomicBool>,
     successes: Stripes,
-    node: Arc<str>,
+    node: Mutex<Arc<str>>,
     lane: Lane,
     enabled: bool,
     slow_call: Option<Duration>,
@@ -86,7 +86,7 @@ impl Circuit {
         Arc::new(Circuit {
             closed: Alone(AtomicBool::new(true)),
             successes: Stripes::default(),
-            node,
+            node: Mutex::new(node),
             lane,
             enabled: config.enabled,
             slow_call: (!config.slow_call.is_zero()).then_some(config.slow_call),
@@ -209,6 +209,14 @@ impl Circuit {
         self.leave(machine, changed);
     }
 
+    /// Another server stands behind it, called `node`: nothing from before counts, nor is counted any more.
+    pub fn begin_anew(&self, node: Arc<str>) {
+        self.reset();
+        *self.node.lock() = node;
+        self.refused.store(0, Ordering::Relaxed);
+        self.machine.lock().forget_transitions();
+    }
+
     /// Why it refuses, if it does.
     pub fn refusing(&self) -> Option<Refused> {
         if self.is_closed() {
@@ -258,7 +266,7 @@ impl Circuit {
         self.closed.0.store(changed.to == State::Closed, Ordering::Release);
         drop(machine);
         let cause = changed.cause.as_deref().unwrap_or("");
-        let (node, lane, from) = (&self.node, self.lane, changed.from.name());
+        let (node, lane, from) = (self.node.lock().clone(), self.lane, changed.from.name());
         match (changed.from, changed.to) {
             (State::HalfOpen, State::Open) if changed.test_in <= Some(A_MOMENT) => {
                 tracing::debug!(%node, %lane, "the test of an open circuit was given up, or came too early");

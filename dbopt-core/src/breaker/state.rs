@@ -178,6 +178,10 @@ impl Machine {
     }
 
     /// How often it went from the first state to the second, by their places in [`State::ALL`].
+    pub(super) fn forget_transitions(&mut self) {
+        self.transitions = [[0; 3]; 3];
+    }
+
     pub(super) fn transitions(&self) -> [[u64; 3]; 3] {
         self.transitions
     }

@@ -1,6 +1,7 @@
 //! What every node is and how far behind it is, as one snapshot that is replaced whole (R2, R6).
 
 mod config;
+mod discovery;
 mod host;
 mod lag;
 mod monitor;
@@ -10,6 +11,8 @@ mod trust;
 mod watcher;
 
 pub use config::Config;
+pub(crate) use discovery::{Changes, Slots, SystemResolver};
+pub use discovery::{Found, Resolver};
 pub(crate) use host::Sources;
 pub use host::{Asked, Cpu, HostConfig, HostReading, HostSample, HostSource, HostSourceKind, HostWatcher, Told};
 pub use lag::{Lag, LsnRing};

@@ -24,12 +24,13 @@ pub struct Watched {
     pub name: Arc<str>,
     /// Host and port of its URL; `None` for a socket of this machine.
     pub place: Option<(Arc<str>, u16)>,
+    /// Whether it is a slot with nobody in it yet.
+    pub vacant: bool,
 }
 
 /// The cluster as seen by this instance; calls read it, [`Watcher`](super::Watcher)s write it.
 #[derive(Debug)]
 pub struct Cluster {
-    names: Vec<Arc<str>>,
     config: Config,
     rules: Rules,
     snapshot: ArcSwap<Topology>,
@@ -56,6 +57,17 @@ struct Signals {
     recheck: Notify,
 }
 
+impl Signals {
+    /// Somebody else is there.
+    fn forget(&self) {
+        self.suspect.store(false, Ordering::Relaxed);
+        for number in [&self.answered, &self.visible, &self.behind_until] {
+            number.store(0, Ordering::Relaxed);
+        }
+        self.vain_waits.store(0, Ordering::Relaxed);
+    }
+}
+
 impl Cluster {
     /// A cluster of which nothing is known yet; reads may be `max_lag` behind.
     pub fn new(nodes: Vec<Watched>, config: Config, max_lag: Duration) -> Arc<Self> {
@@ -66,8 +78,10 @@ impl Cluster {
             limits: config.host.limits(),
             reading_holds: config.host.reading_holds(),
         };
+        let vacant: Vec<bool> = nodes.iter().map(|node| node.vacant).collect();
         let (names, places): (Vec<_>, Vec<_>) = nodes.into_iter().map(|node| (node.name, node.place)).unzip();
         let mut memory = Memory::new(&names, Places::new(places));
+        memory.nodes.iter_mut().zip(vacant).for_each(|(node, vacant)| node.vacant = vacant);
         let unknown = memory.topology(Instant::now(), &rules);
         Arc::new(Cluster {
             signals: names.iter().map(|_| Signals::default()).collect(),
@@ -75,7 +89,6 @@ impl Cluster {
             memory: Mutex::new(memory),
             changes: watch::Sender::new(0),
             born: Instant::now(),
-            names,
             config,
             rules,
         })
@@ -86,9 +99,27 @@ impl Cluster {
         self.snapshot.load()
     }
 
-    /// The nodes' names, in the order of the configuration.
-    pub fn names(&self) -> &[Arc<str>] {
-        &self.names
+    /// The node's name.
+    pub fn name(&self, node: usize) -> Arc<str> {
+        self.topology().nodes[node].name.clone()
+    }
+
+    /// Whether nobody is in this slot.
+    pub fn is_vacant(&self, node: usize) -> bool {
+        self.topology().nodes[node].state == NodeState::Vacant
+    }
+
+    /// Notes that another server is in the slot, of which nothing is known yet: it is asked at once.
+    pub(crate) fn occupy(&self, node: usize, name: Arc<str>, place: Option<(Arc<str>, u16)>) {
+        self.change(|memory| memory.begin_anew(node, Some(name), place));
+        self.signals[node].forget();
+        self.recheck(node);
+    }
+
+    /// Notes that nobody is in the slot any more. Calls that run there end as they would have.
+    pub(crate) fn vacate(&self, node: usize) {
+        self.change(|memory| memory.begin_anew(node, None, None));
+        self.signals[node].forget();
     }
 
     /// Changes its value whenever a node changes its role or state.
@@ -173,12 +204,7 @@ impl Cluster {
     /// Takes a node's word and publishes the snapshot that follows.
     pub(super) fn hear(&self, node: usize, word: Word) {
         let answered = matches!(word, Word::Report(_));
-        let (before, after) = {
-            let mut memory = self.memory.lock();
-            memory.nodes[node].word = word;
-            let after = Arc::new(memory.topology(Instant::now(), &self.rules));
-            (self.snapshot.swap(after.clone()), after)
-        };
+        let (before, after) = self.publish(|memory| memory.nodes[node].word = word);
         let signals = &self.signals[node];
         if answered && signals.suspect.swap(false, Ordering::Relaxed) {
             signals.answered.store(self.born.elapsed().as_millis() as u64, Ordering::Relaxed);
@@ -188,6 +214,19 @@ impl Cluster {
             signals.visible.store(0, Ordering::Relaxed);
         }
         self.tell(&before, &after);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Memory)) {
+        let (before, after) = self.publish(change);
+        self.tell(&before, &after);
+    }
+
+    /// Changes what is remembered and publishes what follows; gives the snapshots before and after.
+    fn publish(&self, change: impl FnOnce(&mut Memory)) -> (Arc<Topology>, Arc<Topology>) {
+        let mut memory = self.memory.lock();
+        change(&mut memory);
+        let after = Arc::new(memory.topology(Instant::now(), &self.rules));
+        (self.snapshot.swap(after.clone()), after)
     }
 
     /// The names that must be resolved to know which node feeds this one.
@@ -215,7 +254,7 @@ impl Cluster {
     /// Notes why nobody can tell how busy a node's machine is.
     pub(crate) fn host_is_unknown(&self, node: usize, why: String) {
         if self.memory.lock().nodes[node].host.miss(why.clone()) {
-            tracing::warn!(node = %self.names[node], "its machine's statistics are absent: {why}");
+            tracing::warn!(node = %self.name(node), "its machine's statistics are absent: {why}");
         }
     }
 
@@ -223,7 +262,7 @@ impl Cluster {
         let lost = |t: &Topology| t.primary.is_none_or(|i| t.nodes[i].state == NodeState::Unreachable);
         let mut changed = before.primary != after.primary;
         if let (true, Some(primary)) = (changed, after.primary) {
-            tracing::info!(node = %self.names[primary], epoch = after.epoch, "primary");
+            tracing::info!(node = %after.nodes[primary].name, epoch = after.epoch, "primary");
         }
         // What the others say may be from before, and who leads now depends on it.
         if changed || !lost(before) && lost(after) {
@@ -255,6 +294,8 @@ fn log(old: &NodeView, new: &NodeView) {
         state if new.details.flaps && old.state != NodeState::Unknown => {
             tracing::debug!(node = %name, ?state, "node flaps: {cause}");
         }
+        NodeState::Vacant => tracing::info!(node = %name, "node left: its address is gone from DNS"),
+        NodeState::Unknown => tracing::info!(node = %name, "node came: its address was found in DNS"),
         NodeState::Healthy => tracing::info!(node = %name, role = ?new.role, "node is healthy"),
         NodeState::Returning => tracing::info!(node = %name, "node returns: {cause}"),
         NodeState::Degraded => tracing::warn!(node = %name, "node is degraded: {cause}"),

@@ -36,10 +36,12 @@ pub enum NodeState {
     Fenced,
     /// Not asked yet.
     Unknown,
+    /// No node at all: a slot in which nobody is that was found in DNS. It is shown nowhere.
+    Vacant,
 }
 
 impl NodeState {
-    /// Every state.
+    /// Every state that a node may have.
     pub const ALL: [NodeState; 11] = [
         NodeState::Healthy,
         NodeState::Degraded,
@@ -85,6 +87,7 @@ impl NodeState {
             NodeState::Foreign => "foreign",
             NodeState::Fenced => "fenced",
             NodeState::Unknown => "unknown",
+            NodeState::Vacant => "vacant",
         }
     }
 }
@@ -159,11 +162,16 @@ pub struct Topology {
     pub epoch: u64,
     /// The place of the primary in `nodes`, if there is one.
     pub primary: Option<usize>,
-    /// All nodes, in the order of the configuration.
+    /// All nodes, in the order of the configuration, and then the slots for those that are found in DNS.
     pub nodes: Vec<NodeView>,
 }
 
 impl Topology {
+    /// The nodes, without the slots that nobody is in.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeView> {
+        self.nodes.iter().filter(|node| node.state != NodeState::Vacant)
+    }
+
     /// How many replicas serve reads.
     pub fn serving_replicas(&self) -> usize {
         self.nodes.iter().filter(|node| node.state.serves() && node.role == Some(Role::Replica)).count()

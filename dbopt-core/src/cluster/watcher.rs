@@ -11,7 +11,7 @@ use super::monitor::{Cluster, STRETCH};
 use super::state::NodeState;
 use super::topology::{Heard, Word};
 use super::trust::Answers;
-use crate::backend::{Backend, Connection, Endpoint, NodeReport, Purpose};
+use crate::backend::{Backend, Connection, Endpoint, NodeReport, Purpose, Site};
 use crate::error::Reason;
 use crate::random;
 
@@ -21,10 +21,12 @@ const SOON: Duration = Duration::from_secs(2);
 /// Asks one node again and again.
 pub struct Watcher<B: Backend> {
     backend: Arc<B>,
-    endpoint: Endpoint,
+    site: Site,
     node: usize,
     cluster: Arc<Cluster>,
     connection: Option<B::Connection>,
+    /// Whom the connection and the answers are of.
+    known: Option<Arc<Endpoint>>,
     answers: Answers,
     /// When the last probe began.
     asked: Instant,
@@ -32,13 +34,14 @@ pub struct Watcher<B: Backend> {
 
 impl<B: Backend> Watcher<B> {
     /// Watches the node at place `node` of `cluster`.
-    pub fn new(backend: Arc<B>, endpoint: Endpoint, node: usize, cluster: Arc<Cluster>) -> Self {
+    pub fn new(backend: Arc<B>, site: impl Into<Site>, node: usize, cluster: Arc<Cluster>) -> Self {
         Watcher {
             backend,
-            endpoint,
+            site: site.into(),
             node,
             cluster,
             connection: None,
+            known: None,
             answers: Answers::default(),
             asked: Instant::now(),
         }
@@ -70,12 +73,25 @@ impl<B: Backend> Watcher<B> {
         }
     }
 
-    /// Asks once and publishes what was learned.
+    /// Asks once, if there is anybody, and publishes what was learned.
     pub async fn ask(&mut self) {
+        let endpoint = self.site.endpoint();
+        let is_there = |watcher: &Self| !watcher.cluster.is_vacant(watcher.node) && watcher.site.is_still(&endpoint);
+        if !is_there(self) || self.known.as_ref().is_some_and(|known| !Arc::ptr_eq(known, &endpoint)) {
+            (self.connection, self.answers) = (None, Answers::default());
+        }
+        if !is_there(self) {
+            return;
+        }
+        self.known = Some(endpoint.clone());
         let knobs = self.cluster.config();
         let (limit, misses, of) = (knobs.probe_timeout, knobs.probe_misses, knobs.probe_window);
         self.asked = Instant::now();
-        let answer = timeout(limit, self.report()).await;
+        let answer = timeout(limit, self.report(&endpoint)).await;
+        if !is_there(self) {
+            // What it said is nothing that whoever comes after it said.
+            return;
+        }
         let (sure, cause) = match answer {
             Ok(Ok(report)) => {
                 self.answers.note(true, misses, of);
@@ -111,15 +127,14 @@ impl<B: Backend> Watcher<B> {
         }
     }
 
-    async fn report(&mut self) -> Result<NodeReport, (Reason, String)> {
+    async fn report(&mut self, endpoint: &Endpoint) -> Result<NodeReport, (Reason, String)> {
         if let Some(connection) = &mut self.connection {
             if let Ok(report) = connection.report().await {
                 return Ok(report);
             }
             self.connection = None;
         }
-        let mut fresh =
-            self.backend.connect(&self.endpoint, Purpose::Probe).await.map_err(|e| (e.reason, e.message))?;
+        let mut fresh = self.backend.connect(endpoint, Purpose::Probe).await.map_err(|e| (e.reason, e.message))?;
         let report = fresh.report().await.map_err(|f| (Reason::Other, f.message))?;
         self.connection = Some(fresh);
         Ok(report)
@@ -135,13 +150,13 @@ mod tests {
 
     /// Watches `n0` and `n1` for so long; `between` happens after half of it.
     async fn watch(fake: &FakeCluster, time: Duration, between: impl FnOnce(&Cluster)) -> Arc<Cluster> {
-        let nodes = ["n0", "n1"].map(|name| Watched { name: name.into(), place: None });
+        let nodes = ["n0", "n1"].map(|name| Watched { name: name.into(), place: None, vacant: false });
         let cluster = Cluster::new(nodes.to_vec(), Config::default(), Duration::from_secs(5));
         let backend = Arc::new(fake.clone());
         let watchers: Vec<_> = (0..2)
             .map(|i| {
-                let (name, url) = (cluster.names()[i].clone(), format!("fake://n{i}").into());
-                tokio::spawn(Watcher::new(backend.clone(), Endpoint { name, url }, i, cluster.clone()).run())
+                let endpoint = Endpoint::new(cluster.name(i), format!("fake://n{i}"));
+                tokio::spawn(Watcher::new(backend.clone(), endpoint, i, cluster.clone()).run())
             })
             .collect();
         sleep(time / 2).await;

@@ -121,6 +121,8 @@ pub struct Calls {
     /// By the method's id; replaced whole when a new method is seen.
     methods: ArcSwap<Vec<Option<Arc<MethodCalls>>>>,
     adding: Mutex<()>,
+    /// What was counted of nodes before others took their places.
+    before: Mutex<Vec<CallCounts>>,
 }
 
 impl Calls {
@@ -175,6 +177,29 @@ impl Calls {
         all
     }
 
+    /// Another server takes the place of `node`: what is counted so far was another's.
+    pub fn begin_anew(&self, node: usize) {
+        let so_far = self.counts().into_iter().filter(|counts| counts.node == node);
+        let mut before = self.before.lock();
+        before.retain(|counts| counts.node != node);
+        before.extend(so_far);
+    }
+
+    /// What was counted of the servers that are there now, method by method.
+    pub fn counts_by_server(&self) -> Vec<CallCounts> {
+        let mut all = self.counts();
+        for old in self.before.lock().iter() {
+            let same = |c: &&mut CallCounts| (c.id, c.node, c.lane) == (old.id, old.node, old.lane);
+            if let Some(counts) = all.iter_mut().find(same) {
+                counts.latency.subtract(&old.latency);
+                counts.application_errors -= old.application_errors;
+                counts.infrastructure_errors -= old.infrastructure_errors;
+                counts.elsewhere -= old.elsewhere;
+            }
+        }
+        all
+    }
+
     /// Every method that was called, by its id.
     pub fn names(&self) -> Vec<(usize, &'static str)> {
         let methods = self.methods.load();
@@ -206,5 +231,22 @@ mod tests {
         let counts = calls.counts();
         assert_eq!(counts.len(), 1);
         assert_eq!((counts[0].node, counts[0].latency.count(), counts[0].application_errors), (1, 2, 1));
+    }
+
+    #[test]
+    fn who_takes_a_place_begins_at_nothing_and_the_sum_goes_on() {
+        static OP: Op = Op::new("Counted::place", Intent::Read);
+        let calls = Calls::new(2);
+        let record = |node| calls.method(&OP).series(node, Lane::Read).record(Outcome::Ok, Duration::from_millis(3));
+        let shown = || calls.counts_by_server().iter().map(|c| c.latency.count()).collect::<Vec<_>>();
+        (0..3).for_each(|_| record(1));
+        record(0);
+        calls.begin_anew(1);
+        assert_eq!(shown(), [1, 0]);
+        record(1);
+        assert_eq!(shown(), [1, 1]);
+        calls.begin_anew(1);
+        assert_eq!(shown(), [1, 0]);
+        assert_eq!(calls.counts().iter().map(|c| c.latency.count()).sum::<u64>(), 5);
     }
 }

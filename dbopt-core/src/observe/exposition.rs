@@ -59,14 +59,18 @@ pub struct PoolGauges {
     pub max: usize,
 }
 
-/// All metrics as OpenMetrics text. `nodes` names the nodes in the order of the configuration.
+/// All metrics as OpenMetrics text. `nodes` names the nodes in their order; of those without a name no call is shown.
 ///
 /// # Errors
 /// Never in practice: writing to a string does not fail.
 pub fn openmetrics(calls: &Calls, nodes: &[String], gauges: Gauges) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape {
-        counts: calls.counts(),
+        counts: calls
+            .counts_by_server()
+            .into_iter()
+            .filter(|c| nodes.get(c.node).is_some_and(|n| !n.is_empty()))
+            .collect(),
         refused: calls.refused_and_rerun(),
         nodes: nodes.to_vec(),
         gauges,

@@ -67,6 +67,14 @@ impl HistogramCounts {
         self.sum += other.sum;
     }
 
+    /// Takes off what it held earlier.
+    pub(super) fn subtract(&mut self, earlier: &HistogramCounts) {
+        for (mine, theirs) in self.buckets.iter_mut().zip(earlier.buckets) {
+            *mine = mine.saturating_sub(theirs);
+        }
+        self.sum = (self.sum - earlier.sum).max(0.0);
+    }
+
     /// The duration below which the share `q` of all lies, in seconds, interpolated inside its bucket; `None` when empty.
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let count = self.count();

@@ -18,7 +18,7 @@ use super::lease::Lease;
 use super::lobby::{Lobby, Waiter};
 use super::opening::Attempts;
 use super::store::{Store, Taken};
-use crate::backend::{Backend, Connection, Endpoint, Health};
+use crate::backend::{Backend, Connection, Health, Site};
 use crate::breaker::{self, Admission, Circuit, CircuitStatus};
 use crate::error::Refusal;
 use crate::op::{Lane, Op};
@@ -27,7 +27,7 @@ use crate::op::{Lane, Op};
 ///
 /// Where both are needed, `lobby` is locked before `attempts`; no caller is answered and nothing is logged under either.
 pub struct Pool<B: Backend> {
-    pub(super) node: Arc<str>,
+    pub(super) site: Site,
     pub(super) lane: Lane,
     pub(super) config: Arc<Config>,
     pub(super) budget: Arc<Budget>,
@@ -44,6 +44,8 @@ pub struct Pool<B: Backend> {
     pub(super) born: Instant,
     /// Milliseconds since `born` as of the last maintenance: idle times need no finer clock.
     pub(super) coarse_ms: AtomicU64,
+    /// Grows when the schema changes: what was prepared before may not fit any more.
+    pub(super) plans: AtomicU64,
 }
 
 /// A connection out of the store.
@@ -53,6 +55,8 @@ pub(super) struct Slot<B: Backend> {
     pub(super) seat: Option<u32>,
     pub(super) idle_since_ms: u64,
     pub(super) dies_at_ms: u64,
+    /// The generation of plans it was opened with.
+    pub(super) plans: u64,
 }
 
 impl<B: Backend> Slot<B> {
@@ -107,25 +111,26 @@ impl<B: Backend> Pool<B> {
     /// Outside a tokio runtime.
     pub fn new(
         backend: Arc<B>,
-        endpoint: Endpoint,
+        site: impl Into<Site>,
         lane: Lane,
         budget: Arc<Budget>,
         config: Arc<Config>,
         breaker: &breaker::Config,
     ) -> Arc<Self> {
-        let lobby = Lobby::new();
+        let (lobby, site) = (Lobby::new(), site.into());
         Arc::new(Pool {
             load: lobby.load(),
-            circuit: Circuit::new(endpoint.name.clone(), lane, breaker),
-            node: endpoint.name.clone(),
+            circuit: Circuit::new(site.name(), lane, breaker),
             lane,
-            store: Store::new(backend, endpoint, lane, budget.clone(), &config),
+            store: Store::new(backend, site.clone(), lane, budget.clone(), &config),
+            site,
             lobby: Mutex::new(lobby),
             attempts: Mutex::default(),
             settled: Notify::new(),
             runtime: Handle::current(),
             born: Instant::now(),
             coarse_ms: AtomicU64::new(0),
+            plans: AtomicU64::new(0),
             budget,
             config,
         })
@@ -290,6 +295,7 @@ impl<B: Backend> Pool<B> {
     /// Takes a connection back from a caller.
     pub(super) fn take_back(self: &Arc<Self>, mut slot: Box<Slot<B>>) {
         match slot.taken.connection.health() {
+            Health::Clean if slot.plans != self.plans.load(Ordering::Relaxed) => self.discard(slot),
             Health::Clean => self.give(slot),
             Health::Closed => self.discard(slot),
             Health::Busy | Health::InTransaction => self.recover(slot),
@@ -306,7 +312,7 @@ impl<B: Backend> Pool<B> {
             if clean && slot.taken.connection.health() == Health::Clean {
                 pool.give(slot);
             } else {
-                tracing::debug!(node = %pool.node, lane = %pool.lane, "closed a connection whose caller went away in the middle");
+                tracing::debug!(node = %pool.site.name(), lane = %pool.lane, "closed a connection whose caller went away in the middle");
                 pool.discard(slot);
             }
         });
@@ -327,6 +333,12 @@ impl<B: Backend> Pool<B> {
     /// How many calls hold a connection or wait for one; takes no lock.
     pub fn load(&self) -> u32 {
         self.load.load(Ordering::Relaxed)
+    }
+
+    /// Whether no connection is left, lent, kept or being opened.
+    pub fn is_empty(&self) -> bool {
+        let lobby = self.lobby.lock();
+        lobby.here + lobby.opening + self.store.open() == 0
     }
 
     /// Connections lent to calls.
@@ -352,6 +364,6 @@ impl<B: Backend> Pool<B> {
 
 impl<B: Backend> fmt::Debug for Pool<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("node", &self.node).field("lane", &self.lane).finish_non_exhaustive()
+        f.debug_struct("Pool").field("node", &self.site.name()).field("lane", &self.lane).finish_non_exhaustive()
     }
 }

@@ -1,6 +1,7 @@
 //! How a pool opens connections: independently of who asked, one attempt at a time while they fail.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
@@ -165,6 +166,12 @@ impl<B: Backend> Pool<B> {
         }
     }
 
+    /// Another server takes the node's place: nothing that was met before counts. Only for a pool that is empty.
+    pub fn begin_anew(&self) {
+        self.attempts.lock().succeeded();
+        self.circuit.begin_anew(self.site.name());
+    }
+
     /// Looks again what to open after `wait`, rather than at some later maintenance.
     fn retry_after(self: &Arc<Self>, wait: Duration) {
         let pool = Arc::downgrade(self);
@@ -219,10 +226,11 @@ impl<B: Backend> Opening<B> {
             None => {}
         }
         if was_failing {
-            tracing::info!(node = %pool.node, lane = %pool.lane, "connected again");
+            tracing::info!(node = %pool.site.name(), lane = %pool.lane, "connected again");
         }
         let dies_at_ms = taken.dies_at.saturating_duration_since(pool.born).as_millis() as u64;
-        let slot = Box::new(Slot { taken, seat: None, idle_since_ms: 0, dies_at_ms });
+        let plans = pool.plans.load(Ordering::Relaxed);
+        let slot = Box::new(Slot { taken, seat: None, idle_since_ms: 0, dies_at_ms, plans });
         {
             let mut lobby = pool.lobby.lock();
             lobby.opening -= 1;
@@ -285,7 +293,7 @@ impl<B: Backend> Opening<B> {
         }
         if let Some(wait) = counted {
             tracing::warn!(
-                node = %pool.node, lane = %pool.lane, reason = cause.reason.name(), failures, retry_in = ?wait,
+                node = %pool.site.name(), lane = %pool.lane, reason = cause.reason.name(), failures, retry_in = ?wait,
                 "cannot connect: {}", cause.message
             );
             pool.retry_after(wait);

@@ -11,7 +11,7 @@ use crate::op::Lane;
 
 impl<B: Backend> Pool<B> {
     pub(super) fn refusal(&self, reason: Reason, detail: impl Into<String>, retry_after: Option<Duration>) -> Refusal {
-        Refusal { node: self.node.clone(), lane: self.lane, reason, detail: detail.into(), retry_after }
+        Refusal { node: self.site.name(), lane: self.lane, reason, detail: detail.into(), retry_after }
     }
 
     pub(super) fn closed(&self) -> Refusal {

@@ -17,6 +17,8 @@ pub enum Demand {
     PrimaryReads,
     /// A pool that nothing is sent to now: a dead node, or the write lane of a replica.
     Idle,
+    /// A pool of a slot without a server: it gets no room at all.
+    Vacant,
 }
 
 /// What a pool may open, and what it keeps open.
@@ -30,7 +32,7 @@ pub struct Share {
 
 /// Shares `min` and `max` connections out over pools with the given demands and capacities of their nodes, in their order.
 ///
-/// Every pool gets room for one connection, except that idle write and critical pools get none; what remains goes by weight:
+/// Every pool gets room for one connection, except that idle write and critical pools and vacant ones get none; what remains goes by weight:
 /// `write_share` and `critical_share` of the budget to those lanes, the rest to serving replicas by capacity with half a part
 /// for the primary's fallback pool. The sums never exceed `min` and `max`.
 pub fn share_out(
@@ -48,7 +50,7 @@ pub fn share_out(
             Demand::ServingReplica => capacity / usual,
             Demand::PrimaryReads => 1.0,
             Demand::Fallback => 0.5,
-            Demand::Write | Demand::Critical | Demand::Idle => 0.0,
+            Demand::Write | Demand::Critical | Demand::Idle | Demand::Vacant => 0.0,
         })
         .collect();
     let all_parts: f64 = parts.iter().sum();
@@ -59,16 +61,24 @@ pub fn share_out(
         .map(|((_, demand, _), part)| match demand {
             Demand::Write => write_share,
             Demand::Critical => critical_share,
-            Demand::Idle => 0.0,
+            Demand::Idle | Demand::Vacant => 0.0,
             _ => read_share * part / all_parts,
         })
         .collect();
-    let floors: Vec<usize> =
-        pools.iter().map(|(lane, demand, _)| usize::from(*demand != Demand::Idle || *lane == Lane::Read)).collect();
+    let floors: Vec<usize> = pools.iter().map(|(lane, demand, _)| usize::from(has_room(*lane, *demand))).collect();
     let maxima = apportion(max as usize, &weights, &floors);
     let no_floor = vec![0; pools.len()];
     let minima = apportion(min as usize, &weights, &no_floor);
     maxima.into_iter().zip(minima).map(|(max, min)| Share { min: min.min(max), max }).collect()
+}
+
+/// Whether the pool gets a connection whatever the others need.
+fn has_room(lane: Lane, demand: Demand) -> bool {
+    match demand {
+        Demand::Vacant => false,
+        Demand::Idle => lane == Lane::Read,
+        _ => true,
+    }
 }
 
 /// Splits `total` by weight, each at least its floor, by largest remainder.
@@ -127,6 +137,17 @@ mod tests {
     fn one_database_gives_its_reads_everything_that_is_left() {
         let shares = share_out(&cluster(0), 10, 50, 0.3, 0.1);
         assert_eq!(shares.iter().map(|s| s.max).collect::<Vec<_>>(), [15, 5, 30]);
+    }
+
+    #[test]
+    fn a_vacant_slot_takes_nothing_from_the_others() {
+        let mut pools = cluster(3);
+        pools.push((Lane::Read, Demand::Vacant, 1.0));
+        let shares = share_out(&pools, 10, 50, 0.3, 0.1);
+        assert_eq!(
+            (shares[6], &shares[..6]),
+            (Share { min: 0, max: 0 }, &share_out(&cluster(3), 10, 50, 0.3, 0.1)[..])
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use super::budget::{Budget, Permit};
 use super::config::Config;
-use crate::backend::{Backend, ConnectError, Connection, Endpoint, Health, Purpose};
+use crate::backend::{Backend, ConnectError, Connection, Health, Purpose, Site};
 use crate::error::Reason;
 use crate::op::Lane;
 use crate::random;
@@ -41,7 +41,7 @@ pub(super) struct Store<B: Backend> {
     /// Held from seeing that something is parked until it is taken: bb8 would wait where nothing is.
     turn: Mutex<()>,
     backend: Arc<B>,
-    endpoint: Endpoint,
+    site: Site,
     lane: Lane,
     budget: Arc<Budget>,
     /// Connections of this pool that are open or being opened, parked ones included.
@@ -54,7 +54,7 @@ pub(super) struct Store<B: Backend> {
 }
 
 impl<B: Backend> Store<B> {
-    pub(super) fn new(backend: Arc<B>, endpoint: Endpoint, lane: Lane, budget: Arc<Budget>, config: &Config) -> Self {
+    pub(super) fn new(backend: Arc<B>, site: Site, lane: Lane, budget: Arc<Budget>, config: &Config) -> Self {
         let parked_for = config.idle_timeout / 2;
         let parked = bb8::Pool::builder()
             .max_size(config.max)
@@ -69,7 +69,7 @@ impl<B: Backend> Store<B> {
             parked,
             turn: Mutex::new(()),
             backend,
-            endpoint,
+            site,
             lane,
             budget,
             open: Arc::default(),
@@ -153,8 +153,8 @@ impl<B: Backend> Store<B> {
         let Some(permit) = self.budget.take(&self.open, limit) else {
             return Err(ConnectError::new(Reason::Busy, "every connection of the budget is open elsewhere"));
         };
-        let connecting =
-            AssertUnwindSafe(self.backend.connect(&self.endpoint, Purpose::Lane(self.lane))).catch_unwind();
+        let endpoint = self.site.endpoint();
+        let connecting = AssertUnwindSafe(self.backend.connect(&endpoint, Purpose::Lane(self.lane))).catch_unwind();
         let connection = match timeout(self.connect_timeout, connecting).await {
             Ok(Ok(connected)) => connected?,
             Ok(Err(_)) => return Err(ConnectError::new(Reason::Other, "the driver panicked while connecting: a bug")),

@@ -82,7 +82,7 @@ impl<B: Backend> Pool<B> {
         }
         for (op, held_ms) in leaks {
             tracing::warn!(
-                node = %self.node, lane = %self.lane, method = op.name(), location = ?op.location(), held_ms,
+                node = %self.site.name(), lane = %self.lane, method = op.name(), location = ?op.location(), held_ms,
                 "a connection is held for longer than pool.leak_warning: a slow statement, or a body that waits for something else"
             );
         }
@@ -99,6 +99,13 @@ impl<B: Backend> Pool<B> {
         retire(idle);
         self.store.close_parked(0);
         self.open_wanted();
+    }
+
+    /// Closes every connection nobody uses, and the others as they come back: the schema has changed, and what they have prepared may
+    /// not fit any more.
+    pub fn renew(self: &Arc<Self>) {
+        self.plans.fetch_add(1, Ordering::Relaxed);
+        self.drop_idle();
     }
 
     /// Refuses new callers and closes idle connections; those in use close as they come back.

@@ -141,7 +141,7 @@ pub fn plan(op: &Op, topology: &Topology, wishes: Wishes, turn: Turn<'_>, signs:
     }
     if let Some(primary) = topology.primary {
         // What its caller has written can be read nowhere else; and a database without replicas is no substitute for any.
-        let stands_in = wishes.token.is_none() && topology.nodes.len() > 1;
+        let stands_in = wishes.token.is_none() && topology.nodes().nth(1).is_some();
         plan.push(Target { stands_in, ..on(primary, Freshness::Any) }, 0);
     }
     // Should the primary refuse too, another replica may still answer; own writes are checked.

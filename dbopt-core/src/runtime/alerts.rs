@@ -25,7 +25,7 @@ impl<B: Backend> Runtime<B> {
     /// From what is in memory; no server is asked.
     fn readings(&self) -> Readings {
         let topology = self.cluster.topology();
-        let nodes = topology.nodes.iter().map(|node| NodeReading {
+        let nodes = topology.nodes().map(|node| NodeReading {
             name: node.name.clone(),
             condition: match node.state {
                 NodeState::Healthy | NodeState::Degraded => NodeCondition::Fine,
@@ -37,7 +37,7 @@ impl<B: Backend> Runtime<B> {
                 NodeState::Disconnected => NodeCondition::Disconnected,
                 NodeState::Foreign => NodeCondition::Foreign,
                 NodeState::Fenced => NodeCondition::SecondPrimary,
-                NodeState::Unknown => NodeCondition::Unknown,
+                NodeState::Unknown | NodeState::Vacant => NodeCondition::Unknown,
             },
             cause: node.cause.clone(),
             lag: node.lag.seconds(),

@@ -118,7 +118,8 @@ impl<B: Backend> Runtime<B> {
                 let status = pool.circuit().status();
                 let count = status.transitions.iter().map(|changes| changes.count).sum();
                 let before = known.insert((node, pool.lane()), count).unwrap_or(0);
-                if count == before {
+                // One that begins anew may have changed less often than the one before.
+                if count <= before {
                     continue;
                 }
                 let times =
@@ -126,7 +127,7 @@ impl<B: Backend> Runtime<B> {
                 let cause = status.cause.map_or(String::new(), |cause| format!(": {cause}"));
                 let lane = pool.lane().name();
                 let text = format!("the {lane} circuit is {}{times}{cause}", status.state.name());
-                self.events.note(EventKind::Circuit, self.cluster.names()[node].clone(), text);
+                self.events.note(EventKind::Circuit, self.cluster.name(node), text);
             }
         }
     }

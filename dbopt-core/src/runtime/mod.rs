@@ -7,6 +7,7 @@ mod cached;
 mod caching;
 mod call;
 pub mod config;
+mod discovery;
 mod events;
 mod hedging;
 mod hosts;
@@ -36,9 +37,9 @@ pub use status::{Health, NodeStatus, OpenCircuit, Status};
 pub use transaction::{AsyncFnOnceRef, AsyncFnRef};
 
 use crate::alert::Alerting;
-use crate::backend::{Backend, Endpoint};
+use crate::backend::{Backend, Endpoint, Site};
 use crate::cache::Cache;
-use crate::cluster::{Cluster, HostSource, NodeState, Watched, Watcher};
+use crate::cluster::{Cluster, HostSource, NodeState, Resolver, Watched, Watcher};
 use crate::error::{ConfigError, Error, Reason, Refusal};
 use crate::limit::Limiter;
 use crate::observe::Calls;
@@ -47,6 +48,7 @@ use crate::pool::{Budget, Demand, Pool, share_out};
 use crate::route::balance::Balancer;
 use balancing::StandIns;
 use bulkhead::Bulkheads;
+use discovery::Discovery;
 use events::Events;
 use hedging::Hedges;
 use outbox::Outbox;
@@ -58,11 +60,16 @@ use tasks::Tasks;
 pub struct Extras {
     /// Who tells how busy the nodes' machines are, in place of `cluster.host.source`.
     pub host_source: Option<Arc<dyn HostSource>>,
+    /// Who knows the addresses of `database.discover`, in place of the system.
+    pub resolver: Option<Arc<dyn Resolver>>,
 }
 
 impl fmt::Debug for Extras {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Extras").field("host_source", &self.host_source.is_some()).finish()
+        f.debug_struct("Extras")
+            .field("host_source", &self.host_source.is_some())
+            .field("resolver", &self.resolver.is_some())
+            .finish()
     }
 }
 
@@ -78,7 +85,7 @@ static CONNECT: Op = Op::new("Db::connect", Intent::Read);
 pub struct Runtime<B: Backend> {
     config: Config,
     cluster: Arc<Cluster>,
-    /// One pool per lane, for every node in the order of the configuration.
+    /// One pool per lane, for every node in the order of the configuration, and then for every slot.
     pools: Vec<[Arc<Pool<B>>; 3]>,
     budget: Arc<Budget>,
     calls: Calls,
@@ -92,6 +99,7 @@ pub struct Runtime<B: Backend> {
     balancer: Balancer,
     stand_ins: StandIns,
     hedges: Hedges,
+    discovery: Option<Arc<Discovery>>,
     closing: AtomicBool,
     tasks: Tasks,
 }
@@ -112,13 +120,20 @@ impl<B: Backend> Runtime<B> {
     pub async fn connect_with(backend: B, config: Config, extras: Extras) -> Result<Arc<Self>, Error> {
         let backend = Arc::new(backend);
         let endpoints = config.endpoints(|url| backend.check(url))?;
+        let discovery = Discovery::new(&config, &*backend, &endpoints, &extras)?;
+        if let Some(discovery) = &discovery {
+            discovery.begin().await?;
+        }
         let place = |e: &Endpoint| backend.place(&e.url).map(|(host, port)| (Arc::from(host), port));
-        let watched = endpoints.iter().map(|e| Watched { name: e.name.clone(), place: place(e) }).collect();
+        let named = endpoints.iter().map(|e| Watched { name: e.name.clone(), place: place(e), vacant: false });
+        let watched = named.chain(discovery.iter().flat_map(|d| d.watched())).collect();
+        let sites: Vec<Site> =
+            endpoints.iter().cloned().map(Site::from).chain(discovery.iter().flat_map(|d| d.sites())).collect();
         let cluster = Cluster::new(watched, config.cluster.clone(), config.routing.max_lag);
-        let mut watchers: Vec<Watcher<B>> = endpoints
+        let mut watchers: Vec<Watcher<B>> = sites
             .iter()
             .enumerate()
-            .map(|(i, e)| Watcher::new(backend.clone(), e.clone(), i, cluster.clone()))
+            .map(|(i, site)| Watcher::new(backend.clone(), site.clone(), i, cluster.clone()))
             .collect();
         for _ in 0..config.cluster.probe_misses {
             let unheard = |i: usize| cluster.topology().nodes[i].state == NodeState::Unknown;
@@ -128,14 +143,14 @@ impl<B: Backend> Runtime<B> {
             Cache::new(config.cache.clone(), config.routing.max_lag).map_err(|problems| ConfigError { problems })?;
         let limiter = limiting::limiter(&config).map_err(|problems| ConfigError { problems })?;
         let alerting = Alerting::new(config.alerts.clone()).map_err(|problems| ConfigError { problems })?;
-        let runtime = Self::assemble(&backend, config, &endpoints, cluster, cache, (limiter, alerting));
+        let runtime = Self::assemble(&backend, config, (&sites, discovery), cluster, cache, (limiter, alerting));
         runtime.refuse_if_unreachable()?;
         runtime.share_budget();
         runtime.balance();
         runtime.warm().await;
         runtime.make_outbox().await?;
         runtime.warn_of_few_replicas();
-        let hosts = hosts::watchers(&runtime, &backend, &endpoints, &extras);
+        let hosts = hosts::watchers(&runtime, &backend, &sites, &extras);
         tasks::start(&runtime, watchers, hosts);
         Ok(runtime)
     }
@@ -143,24 +158,24 @@ impl<B: Backend> Runtime<B> {
     fn assemble(
         backend: &Arc<B>,
         config: Config,
-        endpoints: &[Endpoint],
+        (sites, discovery): (&[Site], Option<Arc<Discovery>>),
         cluster: Arc<Cluster>,
         cache: Arc<Cache>,
         (limiter, alerting): (Arc<Limiter>, Arc<Alerting>),
     ) -> Arc<Self> {
         let budget = Budget::new(config.pool.max);
         let pool_config = Arc::new(config.pool.clone());
-        let pools = endpoints
+        let pools = sites
             .iter()
-            .map(|endpoint| {
+            .map(|site| {
                 Lane::ALL.map(|lane| {
-                    let (backend, endpoint, budget) = (backend.clone(), endpoint.clone(), budget.clone());
-                    Pool::new(backend, endpoint, lane, budget, pool_config.clone(), &config.breaker)
+                    let (backend, site, budget) = (backend.clone(), site.clone(), budget.clone());
+                    Pool::new(backend, site, lane, budget, pool_config.clone(), &config.breaker)
                 })
             })
             .collect();
         Arc::new(Runtime {
-            calls: Calls::new(endpoints.len()),
+            calls: Calls::new(sites.len()),
             cache,
             limiter,
             alerting,
@@ -171,6 +186,7 @@ impl<B: Backend> Runtime<B> {
             balancer: Balancer::new(config.routing.clone(), config.capacities()),
             stand_ins: StandIns::new(&config),
             hedges: Hedges::new(&config.routing),
+            discovery,
             config,
             cluster,
             pools,
@@ -186,8 +202,7 @@ impl<B: Backend> Runtime<B> {
             return Ok(());
         }
         let refusals = topology
-            .nodes
-            .iter()
+            .nodes()
             .map(|node| Refusal {
                 node: node.name.clone(),
                 lane: Lane::Read,
@@ -219,6 +234,7 @@ impl<B: Backend> Runtime<B> {
             (true, Lane::Critical) => Demand::Critical,
             (true, Lane::Read) if serving => Demand::Fallback,
             (true, Lane::Read) => Demand::PrimaryReads,
+            (false, _) if topology.nodes[i].state == NodeState::Vacant => Demand::Vacant,
             (false, Lane::Read) if ready(i) => Demand::ServingReplica,
             (false, _) => Demand::Idle,
         };
@@ -234,7 +250,7 @@ impl<B: Backend> Runtime<B> {
         let shares = share_out(&demands, knobs.min, knobs.max, knobs.write_share, knobs.critical_share);
         for ((pool, demand, _), share) in all.into_iter().zip(shares) {
             pool.set_share(share);
-            if demand == Demand::Idle {
+            if matches!(demand, Demand::Idle | Demand::Vacant) {
                 pool.drop_idle();
             } else {
                 pool.retry_now();
@@ -256,6 +272,11 @@ impl<B: Backend> Runtime<B> {
     /// The cluster as this instance sees it.
     pub fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
+    }
+
+    /// Whether the node is one that is found in DNS.
+    fn is_slot(&self, node: usize) -> bool {
+        node >= self.config.node_count()
     }
 
     fn pool(&self, node: usize, lane: Lane) -> &Arc<Pool<B>> {
@@ -288,6 +309,14 @@ impl<B: Backend> Runtime<B> {
         }
     }
 
+    /// Replaces every pooled connection, those in use as they come back: after a change of the schema, what they have prepared may
+    /// not fit any more.
+    pub fn renew_connections(&self) {
+        for pool in self.pools.iter().flatten() {
+            pool.renew();
+        }
+    }
+
     fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
     }
@@ -302,7 +331,9 @@ impl<B: Backend> Runtime<B> {
 
 impl<B: Backend> fmt::Debug for Runtime<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime").field("nodes", &self.cluster.names()).finish_non_exhaustive()
+        let topology = self.cluster.topology();
+        let names: Vec<_> = topology.nodes().map(|node| &node.name).collect();
+        f.debug_struct("Runtime").field("nodes", &names).finish_non_exhaustive()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::alert::AlertStatus;
 use crate::backend::{Backend, Role};
 use crate::breaker::{CircuitStatus, State};
 use crate::cache::store::CacheStatus;
-use crate::cluster::{Feeder, HostReading, NodeState, Receiver};
+use crate::cluster::{Feeder, HostReading, NodeState, NodeView, Receiver};
 use crate::limit::{LimitStatus, MethodChecks};
 use crate::observe::{
     CacheCounts, CallCounts, CircuitCounts, Gauges, HedgeCounts, HistogramCounts, LimitCounts, NodeGauges, PoolGauges,
@@ -158,12 +158,13 @@ impl<B: Backend> Runtime<B> {
     /// The state of this instance right now.
     pub fn status(&self) -> Status {
         let topology = self.cluster.topology();
-        let counts = self.calls.counts();
+        let counts = self.calls.counts_by_server();
         let balance = self.balancer.status();
         let nodes: Vec<NodeStatus> = topology
             .nodes
             .iter()
             .enumerate()
+            .filter(|(_, node)| node.state != NodeState::Vacant)
             .map(|(i, node)| NodeStatus {
                 name: node.name.clone(),
                 role: node.role,
@@ -191,7 +192,7 @@ impl<B: Backend> Runtime<B> {
             health: self.health(),
             primary: topology.primary.map(|i| topology.nodes[i].name.clone()),
             nodes,
-            warnings: self.few_replicas().into_iter().collect(),
+            warnings: self.few_replicas().into_iter().chain(self.discovery.iter().flat_map(|d| d.notes())).collect(),
             connections: Connections {
                 open: self.budget.open(),
                 in_use,
@@ -204,7 +205,12 @@ impl<B: Backend> Runtime<B> {
             limits: self.limiter.status(),
             alerts: self.alerting.active(),
             events: self.events.latest(),
-            methods: counts.iter().map(|c| method(c, &self.cluster.names()[c.node])).collect(),
+            methods: counts
+                .iter()
+                .map(|counts| (counts, &topology.nodes[counts.node]))
+                .filter(|(_, node)| node.state != NodeState::Vacant)
+                .map(|(counts, node)| method(counts, &node.name))
+                .collect(),
         }
     }
 
@@ -214,7 +220,7 @@ impl<B: Backend> Runtime<B> {
         // A replica that is cut off from its primary still serves reads.
         if !topology.nodes.iter().any(|node| node.state.serves_at_need()) {
             Health::Down
-        } else if topology.nodes.iter().all(|node| node.state.serves()) && topology.primary.is_some() {
+        } else if topology.nodes().all(|node| node.state.serves()) && topology.primary.is_some() {
             Health::Ok
         } else {
             Health::Degraded
@@ -222,14 +228,15 @@ impl<B: Backend> Runtime<B> {
     }
 
     fn feeder(&self, feeder: &Feeder) -> String {
-        let name = feeder.node.map(|node| self.cluster.names()[node].to_string());
+        let name = feeder.node.map(|node| self.cluster.name(node).to_string());
         name.unwrap_or_else(|| feeder.address.to_string())
     }
 
     /// All metrics in the OpenMetrics text format.
     pub fn metrics(&self) -> String {
         let status = self.status();
-        let names: Vec<String> = self.cluster.names().iter().map(|n| n.to_string()).collect();
+        let shown = |n: &NodeView| if n.state == NodeState::Vacant { String::new() } else { n.name.to_string() };
+        let names: Vec<String> = self.cluster.topology().nodes.iter().map(shown).collect();
         let gauges = Gauges {
             states: NodeState::ALL.map(NodeState::name).to_vec(),
             replicas: [self.cluster.topology().serving_replicas(), self.config.alerts.replicas.minimum],

@@ -61,6 +61,10 @@ pub(super) fn start<B: Backend>(runtime: &Arc<Runtime<B>>, watchers: Vec<Watcher
         let watching = super::alerts::watch(Arc::downgrade(runtime), runtime.alerting.clone());
         runtime.tasks.spawn("watch for alerts", watching);
     }
+    if let Some(discovery) = &runtime.discovery {
+        let looking = super::discovery::look_again(Arc::downgrade(runtime), discovery.clone());
+        runtime.tasks.spawn("look up nodes", looking);
+    }
     runtime.tasks.spawn("note events", super::events::watch(Arc::downgrade(runtime)));
     runtime.tasks.spawn("look after the pools", look_after_pools(Arc::downgrade(runtime), tick(runtime)));
     let balancing = super::balancing::look_again(Arc::downgrade(runtime), runtime.cluster.changes());

@@ -31,6 +31,8 @@ impl Connection for Conn {
             Health::Busy
         } else if self.wire.in_transaction() || AnsiTransactionManager::is_broken_transaction_manager(&mut self.pg) {
             Health::InTransaction
+        } else if self.wire.is_outdated() {
+            Health::Closed
         } else {
             Health::Clean
         }

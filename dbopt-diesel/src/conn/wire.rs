@@ -36,6 +36,8 @@ pub(crate) struct Wire {
     /// Its bytes have stopped.
     ended: AtomicBool,
     standby: AtomicBool,
+    /// A statement that was prepared before a change of the schema failed: it would fail again and again.
+    outdated: AtomicBool,
     has_fault: AtomicBool,
     fault: Mutex<Option<Fault>>,
     /// Statements that have ended.
@@ -71,6 +73,7 @@ impl Wire {
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             standby: AtomicBool::new(false),
+            outdated: AtomicBool::new(false),
             has_fault: AtomicBool::new(false),
             fault: Mutex::new(None),
             statements: AtomicU64::new(0),
@@ -103,6 +106,11 @@ impl Wire {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether what it has prepared does not fit the schema any more.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.outdated.load(Ordering::Acquire)
     }
 
     /// Whether a request is still unanswered.
@@ -290,6 +298,8 @@ impl Wire {
                 Some((b'C', code)) => sqlstate = code.try_into().map(SqlState).unwrap_or(sqlstate),
                 Some((b'M', text)) => message = String::from_utf8_lossy(text).into_owned(),
                 Some((b'V', severity)) => fatal = matches!(severity, b"FATAL" | b"PANIC"),
+                // "cached plan must not change result type", in whatever language; its SQLSTATE (0A000) means other things, too.
+                Some((b'R', b"RevalidateCachedQuery")) => self.outdated.store(true, Ordering::Release),
                 _ => {}
             }
         }

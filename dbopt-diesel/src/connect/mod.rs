@@ -2,6 +2,8 @@
 
 mod cancel;
 mod open;
+#[cfg(feature = "migrations")]
+mod session;
 mod socket;
 mod tls;
 mod url;
@@ -17,6 +19,8 @@ use tokio::time::timeout;
 
 pub(crate) use cancel::Canceller;
 pub(crate) use open::{Opening, open};
+#[cfg(feature = "migrations")]
+pub(crate) use session::{Session, session, session_on};
 pub(crate) use url::Address;
 
 use crate::Conn;
@@ -57,20 +61,31 @@ impl Drop for Driver {
 
 /// A connection that belongs to no pool.
 pub(crate) async fn alone(url: &str) -> Result<Conn, ConnectError> {
+    let (opening, patience) = apart(url, "dbopt")?;
+    let place = opening.address.name();
+    timeout(patience, open(opening)).await.unwrap_or_else(|_| Err(silent(&place, patience)))
+}
+
+/// What a connection outside the pools is to be, and how long opening it may take.
+fn apart(url: &str, application: &'static str) -> Result<(Opening, Duration), ConnectError> {
     let address = Address::parse(url).map_err(|why| ConnectError::new(Reason::Other, why))?;
-    let (place, patience) = (address.name(), address.login.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT));
+    let patience = address.login.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
     let opening = Opening {
-        node: place.as_str().into(),
+        node: address.name().into(),
         address: Arc::new(address),
         read_only: false,
-        application: "dbopt",
+        application,
         needs_primary: false,
         watch: None,
     };
-    timeout(patience, open(opening)).await.unwrap_or_else(|_| {
-        Err(ConnectError::new(
-            Reason::ConnectTimeout,
-            format!("{place}: no answer within {patience:?} (connect_timeout in the URL); the server hangs, or a firewall drops the packets"),
-        ))
-    })
+    Ok((opening, patience))
+}
+
+fn silent(place: &str, patience: Duration) -> ConnectError {
+    ConnectError::new(
+        Reason::ConnectTimeout,
+        format!(
+            "{place}: no answer within {patience:?} (connect_timeout in the URL); the server hangs, or a firewall drops the packets"
+        ),
+    )
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use dbopt_core::backend::{ConnectError, Role};
+use dbopt_core::backend::{ConnectError, NodeReport, Role};
 use dbopt_core::error::{Reason, SqlState};
 use diesel_async::AsyncPgConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -33,9 +33,27 @@ pub(crate) struct Opening {
     pub(crate) watch: Option<Arc<dyn StatementWatch>>,
 }
 
+/// A login that has succeeded.
+pub(super) struct LoggedIn {
+    pub(super) client: Client,
+    pub(super) report: NodeReport,
+    pub(super) wire: Arc<Wire>,
+    pub(super) canceller: Arc<Canceller>,
+    pub(super) driver: Driver,
+}
+
 /// Opens a connection. The caller bounds it in time; dropping the future closes what was opened.
 pub(crate) async fn open(opening: Opening) -> Result<Conn, ConnectError> {
-    let Opening { node, address, .. } = &opening;
+    let LoggedIn { client, report, wire, canceller, driver } = log_in(&opening).await?;
+    let pg = AsyncPgConnection::try_from(client).await.map_err(|e| {
+        ConnectError::new(Reason::Other, format!("{}: the session cannot be set up: {e}", opening.address.name()))
+    })?;
+    Ok(Conn::new(Parts { pg, wire, canceller, driver, timeline: report.timeline, read_only: opening.read_only }))
+}
+
+/// Connects, logs in and asks the server what it is.
+pub(super) async fn log_in(opening: &Opening) -> Result<LoggedIn, ConnectError> {
+    let Opening { node, address, .. } = opening;
     let wire = Wire::new(node.clone(), opening.watch.clone());
     let mut login = address.login.clone();
     if login.get_application_name().is_none() {
@@ -71,10 +89,7 @@ pub(crate) async fn open(opening: Opening) -> Result<Conn, ConnectError> {
             format!("{}: it is a standby, and writes need the primary", address.name()),
         ));
     }
-    let pg = AsyncPgConnection::try_from(client).await.map_err(|e| {
-        ConnectError::new(Reason::Other, format!("{}: the session cannot be set up: {e}", address.name()))
-    })?;
-    Ok(Conn::new(Parts { pg, wire, canceller, driver, timeline: report.timeline, read_only: opening.read_only }))
+    Ok(LoggedIn { client, report, wire, canceller, driver })
 }
 
 /// Starts the task that moves the connection's bytes.
@@ -105,7 +120,7 @@ where
 }
 
 /// Asks the server what it is; the tap is not listening yet, so nothing of this is counted.
-async fn ask(client: &Client, address: &Address) -> Result<dbopt_core::backend::NodeReport, ConnectError> {
+async fn ask(client: &Client, address: &Address) -> Result<NodeReport, ConnectError> {
     let rows = client.simple_query(probe::SQL).await.map_err(|e| explain(&e, address))?;
     rows.iter()
         .find_map(|message| match message {

@@ -1,6 +1,7 @@
 //! The socket under a connection.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -46,12 +47,15 @@ impl Socket {
 
     async fn tcp(host: &str, address: &Address) -> Result<Socket, ConnectError> {
         let place = address.name();
-        let found: Vec<_> = tokio::net::lookup_host((host, address.port))
-            .await
-            .map_err(|e| {
-                ConnectError::new(Reason::UnknownHost, format!("{place}: {e}; check the host name in the URL"))
-            })?
-            .collect();
+        let found: Vec<_> = match address.at {
+            Some(at) => vec![SocketAddr::new(at, address.port)],
+            None => tokio::net::lookup_host((host, address.port))
+                .await
+                .map_err(|e| {
+                    ConnectError::new(Reason::UnknownHost, format!("{place}: {e}; check the host name in the URL"))
+                })?
+                .collect(),
+        };
         let mut last = ConnectError::new(Reason::UnknownHost, format!("{place}: the host name has no address"));
         for one in found {
             match TcpStream::connect(one).await {

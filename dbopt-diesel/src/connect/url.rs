@@ -1,5 +1,6 @@
 //! Connection URLs. Pure.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -25,6 +26,8 @@ pub(crate) enum Encryption {
 pub(crate) struct Address {
     pub(crate) host: Host,
     pub(crate) port: u16,
+    /// Where to connect instead of looking up the host, which is verified all the same: libpq's `hostaddr`.
+    pub(crate) at: Option<IpAddr>,
     pub(crate) encryption: Encryption,
     pub(crate) root_certificate: Option<PathBuf>,
     /// Everything else, for the login.
@@ -72,14 +75,18 @@ impl Address {
         if login.get_user().is_none() {
             return Err("it names no user: write it as postgres://user@host:5432/database".into());
         }
+        let at = login.get_hostaddrs().first().copied();
         login.ssl_mode(SslMode::Disable);
-        Ok(Address { host, port, encryption, root_certificate, login })
+        Ok(Address { host, port, at, encryption, root_certificate, login })
     }
 
     /// The host and port, without anything secret.
     pub(crate) fn name(&self) -> String {
         match &self.host {
-            Host::Tcp(host) => format!("{host}:{}", self.port),
+            Host::Tcp(host) => match self.at {
+                Some(at) => format!("{host}:{} ({at})", self.port),
+                None => format!("{host}:{}", self.port),
+            },
             Host::Unix(path) => format!("{}:{}", path.display(), self.port),
         }
     }
@@ -159,6 +166,13 @@ mod tests {
         assert_eq!(address.root_certificate, Some("/ca.pem".into()));
         assert_eq!((address.port, address.login.get_application_name()), (6000, Some("x")));
         assert_eq!(address.name(), "h:6000");
+    }
+
+    #[test]
+    fn an_address_beside_the_name_is_where_to_connect() {
+        let address = Address::parse("postgres://u@db.internal/d?hostaddr=10.0.0.7").unwrap();
+        assert_eq!((address.host.clone(), address.at), (Host::Tcp("db.internal".into()), Some([10, 0, 0, 7].into())));
+        assert_eq!(address.name(), "db.internal:5432 (10.0.0.7)");
     }
 
     #[test]

@@ -28,7 +28,8 @@ impl Database {
     pub(crate) async fn empty(name: &str) -> Self {
         let database = Database { cluster: cluster().await, name: name.to_owned() };
         database.cluster.create_database(name).await.unwrap();
-        flights::migrate::migrate(database.connect().await).unwrap();
+        let primary = database.cluster.primary().url_for(name);
+        flights::migrate::migrate(&Config::for_urls([primary])).await.unwrap();
         database
     }
 

@@ -81,7 +81,7 @@ pub(crate) async fn run_all() {
     let cluster = common::server().await;
     let url = cluster.primary().url();
     let config = Config { acquire_timeout: Duration::from_secs(600), ..Config::default() };
-    let endpoint = Endpoint { name: "primary".into(), url: url.as_str().into() };
+    let endpoint = Endpoint::new("primary", url.as_str());
     let (budget, breaker) = (Budget::new(CONNECTIONS), dbopt_diesel::core::breaker::Config::default());
     let ours = Pool::new(Arc::default(), endpoint, Lane::Read, budget, Arc::new(config), &breaker);
     ours.set_share(Share { min: CONNECTIONS as usize, max: CONNECTIONS as usize });

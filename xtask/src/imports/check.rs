@@ -115,7 +115,12 @@ impl Layout {
     }
 
     fn unknown_rooms(&self, modules: &[Module]) -> Vec<Violation> {
-        let unknown = self.top.iter().filter(|(name, is_folder)| **is_folder && rooms::in_table(name).is_none());
+        // A folder beside a file of its name is that file's.
+        let has_file = |name: &String| modules.iter().any(|m| !m.in_folder && m.path == std::slice::from_ref(name));
+        let unknown = self
+            .top
+            .iter()
+            .filter(|(name, is_folder)| **is_folder && rooms::in_table(name).is_none() && !has_file(name));
         unknown
             .filter_map(|(name, _)| {
                 let first = modules.iter().find(|module| module.path.first() == Some(name))?;
@@ -269,6 +274,9 @@ mod tests {
     #[test]
     fn a_new_folder_needs_a_row() {
         assert_eq!(wrong(&[("helpers/mod.rs", "")]), ["helpers/mod.rs:1"]);
+        assert_eq!(wrong(&[("key.rs", "mod tests;"), ("key/tests.rs", "use crate::op::Op;"), ("op.rs", "")]), [""; 0]);
+        let astray = [("key.rs", "mod tests;"), ("key/tests.rs", "use crate::observe::X;"), ("observe/mod.rs", "")];
+        assert_eq!(wrong(&astray), ["key/tests.rs:1"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use super::source::{Asked, HostSample, Series, Sources};
 use super::{HostConfig, exporter, proc};
-use crate::backend::{Backend, Connection, Endpoint, Purpose};
+use crate::backend::{Backend, Connection, Endpoint, Purpose, Site};
 use crate::cluster::Cluster;
 use crate::random;
 
@@ -17,7 +17,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Asks the source about the machine of one node.
 pub struct HostWatcher<B: Backend> {
     backend: Arc<B>,
-    endpoint: Endpoint,
+    site: Site,
     node: usize,
     cluster: Arc<Cluster>,
     source: Sources,
@@ -25,14 +25,8 @@ pub struct HostWatcher<B: Backend> {
 }
 
 impl<B: Backend> HostWatcher<B> {
-    pub(crate) fn new(
-        backend: Arc<B>,
-        endpoint: Endpoint,
-        node: usize,
-        cluster: Arc<Cluster>,
-        source: Sources,
-    ) -> Self {
-        HostWatcher { backend, endpoint, node, cluster, source, connection: None }
+    pub(crate) fn new(backend: Arc<B>, site: Site, node: usize, cluster: Arc<Cluster>, source: Sources) -> Self {
+        HostWatcher { backend, site, node, cluster, source, connection: None }
     }
 
     /// Asks for ever; ends when the future is dropped.
@@ -40,10 +34,21 @@ impl<B: Backend> HostWatcher<B> {
         let (cluster, mut series, mut failures) = (self.cluster.clone(), Series::default(), 0u32);
         let knobs = &cluster.config().host;
         let mut pause = Duration::ZERO;
+        let mut known = self.site.endpoint();
         loop {
             sleep(pause).await;
+            if cluster.is_vacant(self.node) {
+                self.connection = None;
+                pause = knobs.interval;
+                continue;
+            }
+            if !self.site.is_still(&known) {
+                (known, series, failures) = (self.site.endpoint(), Series::default(), 0);
+                self.connection = None;
+            }
             let late = || Err(format!("no answer within {:?} (cluster.host.timeout)", knobs.timeout));
-            match timeout(knobs.timeout, self.sample(knobs)).await.unwrap_or_else(|_| late()) {
+            match timeout(knobs.timeout, self.sample(&known, knobs)).await.unwrap_or_else(|_| late()) {
+                _ if !self.site.is_still(&known) || cluster.is_vacant(self.node) => pause = SECOND.min(knobs.interval),
                 Ok(sample) => {
                     cluster.host_is(self.node, series.next(sample));
                     failures = 0;
@@ -61,23 +66,24 @@ impl<B: Backend> HostWatcher<B> {
         }
     }
 
-    async fn sample(&mut self, knobs: &HostConfig) -> Result<HostSample, String> {
+    async fn sample(&mut self, endpoint: &Endpoint, knobs: &HostConfig) -> Result<HostSample, String> {
         match &self.source {
-            Sources::Sql => self.ask_the_server(&knobs.query).await,
+            Sources::Sql => self.ask_the_server(endpoint, &knobs.query).await,
             Sources::Exporter(url) => exporter::sample(&fetch(url).await?, &knobs.mount),
             Sources::Custom(source) => {
-                let place = self.backend.place(&self.endpoint.url);
-                let asked = Asked { node: &self.endpoint.name, host: place.as_ref().map(|(host, _)| host.as_str()) };
+                let host = endpoint.address.map(|address| address.to_string());
+                let host = host.or_else(|| self.backend.place(&endpoint.url).map(|(host, _)| host));
+                let asked = Asked { node: &endpoint.name, host: host.as_deref() };
                 source.read(asked).await
             }
         }
     }
 
-    async fn ask_the_server(&mut self, query: &str) -> Result<HostSample, String> {
+    async fn ask_the_server(&mut self, endpoint: &Endpoint, query: &str) -> Result<HostSample, String> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => {
-                let fresh = self.backend.connect(&self.endpoint, Purpose::Probe).await;
+                let fresh = self.backend.connect(endpoint, Purpose::Probe).await;
                 none.insert(fresh.map_err(|error| error.message)?)
             }
         };
@@ -105,7 +111,7 @@ async fn fetch(_: &str) -> Result<String, String> {
 impl<B: Backend> std::fmt::Debug for HostWatcher<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HostWatcher")
-            .field("node", &self.endpoint.name)
+            .field("node", &self.site.name())
             .field("source", &self.source)
             .finish_non_exhaustive()
     }

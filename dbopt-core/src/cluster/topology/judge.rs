@@ -21,6 +21,10 @@ impl Memory {
     /// The node as the snapshot shows it; what its history adds is remembered.
     pub(super) fn view(&mut self, i: usize, leadership: &Leadership, now: Instant, rules: &Rules) -> NodeView {
         let mut view = self.blank(i);
+        if self.nodes[i].vacant {
+            view.state = NodeState::Vacant;
+            return view;
+        }
         view.host = self.nodes[i].host.at(now, rules.reading_holds);
         view.details.host_absent = self.nodes[i].host.absent().map(str::to_owned);
         let word = self.nodes[i].word.clone();

@@ -55,6 +55,8 @@ pub(super) struct Remembered {
     pub(super) name: Arc<str>,
     pub(super) word: Word,
     pub(super) host: LastReading,
+    /// Nobody is in this slot.
+    pub(super) vacant: bool,
     reputation: Reputation,
     feeder: Option<Feeder>,
     lags: bool,
@@ -105,6 +107,19 @@ impl Memory {
         Memory { nodes, places, ..Memory::default() }
     }
 
+    /// Another server is in the slot, or nobody; of the last one nothing is remembered but its name.
+    pub(super) fn begin_anew(&mut self, i: usize, name: Option<Arc<str>>, place: Option<(Arc<str>, u16)>) {
+        let vacant = name.is_none();
+        let name = name.unwrap_or_else(|| self.nodes[i].name.clone());
+        self.nodes[i] = Remembered { name, vacant, ..Remembered::default() };
+        self.places.place(i, place);
+        // Who leads there next is a new primary, whatever its place.
+        self.primary = self.primary.filter(|primary| *primary != i);
+        for feeder in self.nodes.iter_mut().filter_map(|node| node.feeder.as_mut()) {
+            feeder.node = feeder.node.filter(|node| *node != i);
+        }
+    }
+
     /// The snapshot that follows from the nodes' words.
     pub(super) fn topology(&mut self, now: Instant, rules: &Rules) -> Topology {
         self.adopt_identity();
@@ -130,7 +145,8 @@ impl Memory {
     /// The cluster's identity is that of most servers, once every node has been heard or found silent; of equals, that of a primary,
     /// then that of the node named first. Earlier it would be that of whoever answers first, and a stranger may be quick.
     fn adopt_identity(&mut self) {
-        if self.system_identifier.is_some() || self.nodes.iter().any(|node| matches!(node.word, Word::None)) {
+        let unheard = |node: &Remembered| !node.vacant && matches!(node.word, Word::None);
+        if self.system_identifier.is_some() || self.nodes.iter().any(unheard) {
             return;
         }
         let twins = self.twins();

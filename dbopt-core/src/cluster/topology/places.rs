@@ -19,6 +19,11 @@ impl Places {
         Places { nodes, resolved: HashMap::new() }
     }
 
+    /// Notes that a node is somewhere else now, or nowhere.
+    pub(in crate::cluster) fn place(&mut self, node: usize, place: Option<(Arc<str>, u16)>) {
+        self.nodes[node] = place;
+    }
+
     /// The names whose addresses are needed to find `upstream`, and are not known yet.
     pub(in crate::cluster) fn unresolved(&self, upstream: &Upstream) -> Vec<Arc<str>> {
         if self.nodes.iter().flatten().any(|(host, port)| *host == upstream.host && *port == upstream.port) {

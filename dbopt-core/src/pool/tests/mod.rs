@@ -69,7 +69,7 @@ fn pool_with(
     config: Config,
     breaker: &breaker::Config,
 ) -> (Arc<FakeNode>, TestPool) {
-    let endpoint = Endpoint { name: name.into(), url: format!("fake://{name}").into() };
+    let endpoint = Endpoint::new(name, format!("fake://{name}"));
     let pool = Pool::new(Arc::new(cluster.clone()), endpoint, lane, budget.clone(), Arc::new(config), breaker);
     (cluster.node(name), pool)
 }

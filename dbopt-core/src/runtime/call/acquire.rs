@@ -149,7 +149,7 @@ impl<B: Backend> Call<'_, B> {
         self.stand_in = None;
         if target.stands_in {
             let entered = runtime.stand_ins.enter(self.deadline, !context::must_not_queue()).await;
-            let refused = |reason| runtime.stand_ins.refusal(runtime.cluster.names()[target.node].clone(), reason);
+            let refused = |reason| runtime.stand_ins.refusal(runtime.cluster.name(target.node), reason);
             self.stand_in = Some(entered.map_err(|reason| Refused::Here(refused(reason)))?);
         }
         // A pooled connection may have died a moment ago: those that did are closed, and the next one is tried.
@@ -251,7 +251,7 @@ impl<B: Backend> Call<'_, B> {
     pub(super) fn nobody(&self) -> Error {
         let mut refusals = self.refusals.clone();
         let topology = self.runtime.cluster.topology();
-        for node in topology.nodes.iter().filter(|n| !n.state.serves()) {
+        for node in topology.nodes().filter(|n| !n.state.serves()) {
             if !refusals.iter().any(|r| r.node == node.name) {
                 refusals.push(Refusal {
                     node: node.name.clone(),

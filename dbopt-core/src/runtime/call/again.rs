@@ -94,7 +94,7 @@ impl<B: Backend> Call<'_, B> {
         }
         let step = self.runtime.config.retry.initial.saturating_mul(1 << self.looks.min(10));
         let cluster = &self.runtime.cluster;
-        let node = cluster.names().iter().position(|name| *name == refusal.node);
+        let node = cluster.topology().nodes.iter().position(|node| node.name == refusal.node);
         refusal.retry_after.is_some_and(|wait| wait <= step) || node.is_some_and(|node| cluster.is_suspect(node))
     }
 

@@ -296,7 +296,7 @@ impl<B: Backend> Call<'_, B> {
     fn outcome_unknown(&self, target: Target, message: String) -> Error {
         Error::OutcomeUnknown {
             method: self.op.name(),
-            node: self.runtime.cluster.names()[target.node].to_string(),
+            node: self.runtime.cluster.name(target.node).to_string(),
             message,
         }
     }
@@ -304,7 +304,7 @@ impl<B: Backend> Call<'_, B> {
     pub(super) fn database_error(&self, doing: &'static str, target: Target, fault: Fault) -> Error {
         Error::Database {
             method: self.op.name(),
-            node: self.runtime.cluster.names()[target.node].to_string(),
+            node: self.runtime.cluster.name(target.node).to_string(),
             doing,
             message: fault.message,
             sqlstate: fault.sqlstate,

@@ -35,7 +35,7 @@ pub(super) struct Hedge<B: Backend> {
 }
 
 /// What happens first when two replicas have the same read.
-enum First<B: Backend, R> {
+enum Race<B: Backend, R> {
     First(Attempt<R>),
     Second(Lease<B>, R),
     SecondLost,
@@ -70,8 +70,8 @@ impl<B: Backend> Call<'_, B> {
     {
         let Some(other) = self.hedge.as_ref().map(|hedge| hedge.target.node) else { return self.run(first).await };
         match self.first_of(first.as_mut(), second, other).await {
-            First::First(attempt) => return attempt,
-            First::Second(mut lease, result) => {
+            Race::First(attempt) => return attempt,
+            Race::Second(mut lease, result) => {
                 let fault = if result.is_err() { failure(&mut lease) } else { None };
                 if let Some(fault) = fault {
                     self.second_failed(Some((lease, fault)));
@@ -80,7 +80,7 @@ impl<B: Backend> Call<'_, B> {
                     return Attempt::Done(result);
                 }
             }
-            First::SecondLost => self.second_failed(None),
+            Race::SecondLost => self.second_failed(None),
         }
         self.run(first).await
     }
@@ -177,7 +177,7 @@ impl<B: Backend> Call<'_, B> {
         first: Pin<&mut F>,
         second: Pin<&mut G>,
         other: usize,
-    ) -> First<B, F::Output> {
+    ) -> Race<B, F::Output> {
         let cluster = &self.runtime.cluster;
         let mut first = pin!(context::holding(self.op, first));
         let mut second = pin!(context::holding(self.op, second));
@@ -186,18 +186,18 @@ impl<B: Backend> Call<'_, B> {
         let mut timer = pin!(sleep_until(self.deadline));
         poll_fn(|cx| {
             if let Poll::Ready(result) = first.as_mut().poll(cx) {
-                return Poll::Ready(First::First(Attempt::Done(result)));
+                return Poll::Ready(Race::First(Attempt::Done(result)));
             }
             if let Poll::Ready((lease, result)) = second.as_mut().poll(cx) {
-                return Poll::Ready(First::Second(lease, result));
+                return Poll::Ready(Race::Second(lease, result));
             }
             if lost.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(First::First(Attempt::NodeLost));
+                return Poll::Ready(Race::First(Attempt::NodeLost));
             }
             if other_lost.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(First::SecondLost);
+                return Poll::Ready(Race::SecondLost);
             }
-            timer.as_mut().poll(cx).map(|()| First::First(Attempt::OutOfTime))
+            timer.as_mut().poll(cx).map(|()| Race::First(Attempt::OutOfTime))
         })
         .await
     }

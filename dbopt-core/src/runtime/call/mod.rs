@@ -200,7 +200,7 @@ impl<'a, B: Backend> Call<'a, B> {
 
     fn refusal(&self, target: Target, reason: Reason, detail: &str) -> Refusal {
         Refusal {
-            node: self.runtime.cluster.names()[target.node].clone(),
+            node: self.runtime.cluster.name(target.node),
             lane: target.lane,
             reason,
             detail: detail.to_owned(),

@@ -12,7 +12,7 @@ pub use crate::secret::Secret;
 use crate::backend::Endpoint;
 use crate::error::ConfigError;
 use crate::route::balance::Schedule;
-use crate::{alert, breaker, cache, cluster, duration, limit, pool, route};
+use crate::{alert, breaker, cache, cluster, duration, limit, pool, route, schema};
 
 /// All settings. [`Config::load`] reads them from `dbopt.toml` and `DBOPT_*` variables.
 ///
@@ -49,10 +49,12 @@ pub struct Config {
     pub call: CallConfig,
     /// What is an alert, and who is told.
     pub alerts: alert::Config,
+    /// How migrations are run, and what is asked for before.
+    pub schema: schema::Config,
 }
 
 /// Where the servers are. Which of them is the primary is found out by asking them, so the order does not matter.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Database {
     /// The URL of one server: `postgres://user:password@host:port/database?sslmode=verify-full`.
@@ -61,6 +63,29 @@ pub struct Database {
     pub replicas: Vec<Secret>,
     /// Instead of the two above: servers with names of your choice, which appear in metrics and logs.
     pub nodes: Vec<Node>,
+    /// Beside or instead of the ones above: every address that the host of this URL has in DNS is a server, called by its address and port.
+    /// With `sslmode=verify-full` their certificates must have the URL's host name. Default none.
+    pub discover: Secret,
+    /// How often that name is looked up again. Default 10 s; an address that was missing twice in a row is left. Too low: needless
+    /// questions, and a name server that shuffles its answers confuses sooner. Too high: a new server gets no calls for long.
+    #[serde(with = "duration")]
+    pub discover_interval: Duration,
+    /// How many of its addresses are used at most. Default 8; what there is beyond is named in a warning. Too low: servers idle. Too high:
+    /// `pool.max` must have a connection for each of them.
+    pub discover_max: u32,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Database {
+            url: Secret::default(),
+            replicas: Vec::new(),
+            nodes: Vec::new(),
+            discover: Secret::default(),
+            discover_interval: Duration::from_secs(10),
+            discover_max: 8,
+        }
+    }
 }
 
 /// A server with a name.
@@ -106,6 +131,17 @@ impl Default for CallConfig {
 }
 
 impl Database {
+    /// How many nodes there are at most.
+    fn count(&self) -> usize {
+        let found = if self.discover.is_empty() { 0 } else { self.discover_max as usize };
+        self.named() + found
+    }
+
+    /// How many servers have a URL of their own.
+    fn named(&self) -> usize {
+        usize::from(!self.url.is_empty()) + self.replicas.len() + self.nodes.len()
+    }
+
     fn problems(&self) -> Vec<String> {
         let mut found = Vec::new();
         for node in self.nodes.iter().filter(|node| !(0.01..=100.0).contains(&node.weight)) {
@@ -114,12 +150,20 @@ impl Database {
                 node.weight, node.name
             ));
         }
-        let count = self.nodes.len() + self.replicas.len();
-        if count >= Schedule::MAX_NODES {
+        if self.count() > Schedule::MAX_NODES {
             found.push(format!(
-                "database: {} servers: name at most {}, such as those near the application",
-                count + 1,
+                "database: {} servers, those to be found included: name at most {}, such as those near the application",
+                self.count(),
                 Schedule::MAX_NODES
+            ));
+        }
+        if self.discover_max == 0 {
+            found.push("database.discover_max = 0: no server would be used; write at least 1, 8 is usual".into());
+        }
+        if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&self.discover_interval) {
+            found.push(format!(
+                "database.discover_interval = {:?}: write \"1s\" to \"1h\", \"10s\" is usual",
+                self.discover_interval
             ));
         }
         found
@@ -161,18 +205,21 @@ impl Config {
                 problems.push(format!("database: the URL of `{}` cannot be used: {why}", node.name));
             }
         }
+        let discover = &self.database.discover;
+        if let Err(why) = check_url(discover.expose())
+            && !discover.is_empty()
+        {
+            problems.push(format!("database.discover: the URL cannot be used: {why}"));
+        }
         if !problems.is_empty() {
             return Err(ConfigError { problems });
         }
-        Ok(nodes
-            .into_iter()
-            .map(|node| Endpoint { name: Arc::from(node.name), url: Arc::from(node.url.expose()) })
-            .collect())
+        Ok(nodes.into_iter().map(|node| Endpoint::new(node.name, node.url.expose())).collect())
     }
 
     /// Every contradiction, each with what to write instead.
     pub fn problems(&self) -> Vec<String> {
-        let mut found = self.pool.problems(self.node_count().max(1));
+        let mut found = self.pool.problems(self.database.count().max(1));
         found.extend(self.routing.problems());
         found.extend(self.hedging_problems());
         found.extend(self.cluster.problems());
@@ -184,6 +231,7 @@ impl Config {
         found.extend(self.call.problems());
         found.extend(self.alerts.problems());
         found.extend(self.database.problems());
+        found.extend(self.schema.problems());
         found
     }
 
@@ -225,24 +273,30 @@ impl Config {
         node.map(|node| node.host_metrics.as_str().into())
     }
 
-    /// The nodes' weights, in the order of the endpoints.
+    /// The nodes' weights, in the order of the endpoints, and those of the slots.
     pub(crate) fn capacities(&self) -> Vec<f64> {
-        self.named_nodes().into_iter().flatten().map(|node| node.weight).collect()
+        let mut all: Vec<f64> = self.named_nodes().into_iter().flatten().map(|node| node.weight).collect();
+        all.resize(self.database.count(), 1.0);
+        all
     }
 
-    fn node_count(&self) -> usize {
-        let Database { url, replicas, nodes } = &self.database;
-        usize::from(!url.is_empty()) + replicas.len() + nodes.len()
+    /// How many servers have a URL of their own.
+    pub(super) fn node_count(&self) -> usize {
+        self.database.named()
     }
 
-    fn named_nodes(&self) -> Result<Vec<Node>, ConfigError> {
-        let Database { url, replicas, nodes } = &self.database;
+    /// The servers with their names, in the order of the settings.
+    ///
+    /// # Errors
+    /// When none is named, two have one name, or both forms are used.
+    pub fn named_nodes(&self) -> Result<Vec<Node>, ConfigError> {
+        let Database { url, replicas, nodes, discover, .. } = &self.database;
         if !nodes.is_empty() && (!url.is_empty() || !replicas.is_empty()) {
             return Err(super::config_error(
                 "database.nodes and database.url (or database.replicas) both name servers: keep one of the two forms",
             ));
         }
-        if url.is_empty() && nodes.is_empty() {
+        if url.is_empty() && nodes.is_empty() && discover.is_empty() {
             return Err(super::config_error(
                 "database.url is missing: write it in dbopt.toml as `[database] url = \"postgres://user@host/name\"`, or set the \
                  variable DBOPT_DATABASE_URL",
@@ -323,6 +377,29 @@ mod tests {
             weight: 1.0,
         });
         assert!(config.endpoints(|_| Ok(())).unwrap_err().to_string().contains("keep one of the two"));
+    }
+
+    #[test]
+    fn what_is_to_be_found_is_checked() {
+        type Change = fn(&mut Database);
+        let changes: [(Change, &str); 4] = [
+            (|d| d.discover_max = 0, "database.discover_max = 0: no server would be used; write at least 1"),
+            (|d| d.discover_max = 80, "80 servers, those to be found included: name at most 64"),
+            (|d| d.discover_interval = Duration::from_millis(900), "discover_interval = 900ms: write \"1s\" to \"1h\""),
+            (|d| d.discover_interval = Duration::from_secs(3601), "write \"1s\" to \"1h\""),
+        ];
+        for (change, wanted) in changes {
+            let mut config = Config::from_toml("[database]\ndiscover = \"postgres://u@db/x\"").unwrap();
+            assert_eq!(config.capacities(), [1.0; 8]);
+            config.pool.max = 100;
+            assert_eq!(config.problems(), Vec::<String>::new());
+            change(&mut config.database);
+            let found = config.problems().join("\n");
+            assert!(found.contains(wanted), "{wanted} in {found}");
+        }
+        let config = Config::from_toml("[database]\ndiscover = \"nonsense\"").unwrap();
+        let error = config.endpoints(|_| Err("no URL".into())).unwrap_err().to_string();
+        assert!(error.contains("database.discover: the URL cannot be used"), "{error}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod alerts;
 mod cache;
 mod dev;
+mod migrate;
 mod status;
 mod term;
 
@@ -29,6 +30,8 @@ enum Command {
     Cache(cache::Args),
     /// Nodes, pools, circuits, limits, alerts and the last events of a running application, live
     Status(status::Args),
+    /// Migrations: what is applied and pending, forward, back, proved before they run
+    Migrate(migrate::Args),
     /// Who is told when something is wrong: try it out, and look what is
     Alerts(alerts::Args),
 }
@@ -40,6 +43,7 @@ async fn main() -> ExitCode {
         Command::Cache(args) => cache::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Alerts(args) => alerts::run(args).await,
+        Command::Migrate(args) => migrate::run(args).await,
     };
     result.unwrap_or_else(|error| {
         eprintln!("dbopt: {error}");

@@ -3,8 +3,9 @@
 use std::error::Error;
 use std::time::Duration;
 
+use dbopt_diesel::core::backend::Backend;
 use dbopt_diesel::core::position::{Lsn, Position};
-use dbopt_diesel::{Config, Conn};
+use dbopt_diesel::{Config, Conn, Postgres};
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Integer};
 use diesel_async::{AsyncConnection, RunQueryDsl};
@@ -31,7 +32,8 @@ struct Row {
 pub(super) async fn position(config: &Config) -> Option<Position> {
     let database = &config.database;
     let urls = database.nodes.iter().map(|node| &node.url).chain([&database.url]).chain(&database.replicas);
-    let urls: Vec<&str> = urls.map(|url| url.expose()).filter(|url| !url.is_empty()).collect();
+    let mut urls: Vec<String> = urls.map(|url| url.expose().to_owned()).filter(|url| !url.is_empty()).collect();
+    urls.extend(found(database.discover.expose()).await);
     let mut newest: Option<Position> = None;
     let mut last = "no server is a primary".to_owned();
     for url in &urls {
@@ -49,6 +51,15 @@ pub(super) async fn position(config: &Config) -> Option<Position> {
         );
     }
     newest
+}
+
+/// The URL once for each address that its host has.
+async fn found(url: &str) -> Vec<String> {
+    let Some(place) = Postgres::default().place(url) else { return Vec::new() };
+    let addresses = timeout(PATIENCE, tokio::net::lookup_host(place)).await;
+    let joint = if url.contains('?') { '&' } else { '?' };
+    let all = addresses.into_iter().flatten().flatten();
+    all.map(|address| format!("{url}{joint}hostaddr={}", address.ip())).collect()
 }
 
 async fn ask(url: &str) -> Result<Option<Position>, Box<dyn Error>> {
