@@ -27,7 +27,9 @@ const LONG: Duration = Duration::from_secs(1);
 /// A primary `a`, and the replicas `b` and `c`, which take turns.
 async fn cluster(change: impl FnOnce(&mut Config)) -> Arc<Runtime<FakeCluster>> {
     let cluster = FakeCluster::default();
-    ["a", "b", "c"].map(|name| drop(cluster.node(name)));
+    for name in ["a", "b", "c"] {
+        cluster.node(name);
+    }
     let mut config = Config::for_urls(["fake://a", "fake://b", "fake://c"]);
     config.routing.hedge_after = AFTER;
     // The replicas in memory replay nothing.
