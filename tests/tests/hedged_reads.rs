@@ -46,25 +46,33 @@ fn on(things: &Things, node: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_replica_makes_no_read_slow() {
     let cluster = prepared(Cluster::builder().replicas(2).redis(false).proxied(true)).await;
-    let things = Things { db: connect(hedging(&cluster)).await };
+    let mut config = hedging(&cluster);
+    // A connection whose statement was cancelled is away for some slow round trips, and nobody here is to wait for the next one.
+    config.pool.min = config.pool.max;
+    let things = Things { db: connect(config).await };
     // They earn the second attempts that are made below.
     reads(&things, 200).await;
     let (before, slow) = (hedges(&things), on(&things, "replica-1"));
     cluster.replica(1).proxy().unwrap().delay(ROUND_TRIP / 2);
-    let began = Instant::now();
-    reads(&things, 12).await;
-    let took = began.elapsed();
+    let mut times = Vec::new();
+    for _ in 0..12 {
+        let began = Instant::now();
+        reads(&things, 1).await;
+        times.push(began.elapsed());
+    }
+    let took: Duration = times.iter().sum();
     let won = hedges(&things).won - before.won;
     assert!((5..=6).contains(&won), "every second turn is the slow one's: {:?}", hedges(&things));
     assert_eq!(on(&things, "replica-1") - slow, 6 - won, "who answered is counted");
-    assert!(took < ROUND_TRIP * 5, "they took {took:?}");
+    assert!(took < ROUND_TRIP * 5, "they took {times:?}");
     let metrics = metrics(&things.db).await;
     assert_eq!(metrics.sum("dbopt_reads_hedged_total", &[("outcome", "won")]), hedges(&things).won as f64);
     // What the replica did not do shows in its weight, where weights count.
-    until("its slowness is seen", Duration::from_secs(10), async || {
+    until("its slowness is seen", Duration::from_secs(30), async || {
+        reads(&things, 4).await;
         let status = things.db.status();
         let node = status.nodes.iter().find(|node| &*node.name == "replica-1").unwrap();
-        node.balance.is_some_and(|balance| balance.slowness > 2.0)
+        node.balance.is_some_and(|balance| balance.slowness > 1.2)
     })
     .await;
 }
