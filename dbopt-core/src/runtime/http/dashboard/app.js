@@ -1,6 +1,6 @@
 // The page asks the application what it knows, again and again, and draws it. It changes nothing there.
 
-import { drawCharts, fitCharts, redrawCharts } from "./charts.js";
+import { drawCharts, redrawCharts } from "./charts.js";
 import { $ } from "./dom.js";
 import { drawLines, drawMap } from "./map.js";
 import { drawMethods, drawTables } from "./tables.js";
@@ -67,10 +67,7 @@ $("#theme").addEventListener("click", () => {
   applyTheme(theme);
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => applyTheme(localStorage.getItem("dbopt-theme")));
-addEventListener("resize", () => {
-  fitCharts();
-  if (status) drawLines(status);
-});
+addEventListener("resize", () => status && drawLines(status));
 
 const stored = localStorage.getItem("dbopt-theme");
 if (stored) document.documentElement.dataset.theme = stored;

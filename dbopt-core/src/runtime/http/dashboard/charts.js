@@ -1,7 +1,5 @@
 import { $, make, ms, number, percent, rate, seconds } from "./dom.js";
 
-const HEIGHT = 190;
-
 const colours = ["--blue", "--violet", "--teal", "--pink", "--odd", "--good"];
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -18,6 +16,19 @@ const CHARTS = [
 
 const plots = new Map();
 
+/** The places of all charts: all before the first is drawn, as each takes the width that the others leave. */
+function place() {
+  const fit = new ResizeObserver(() => plots.forEach(({ drawn, box }) => drawn?.setSize(size(box))));
+  for (const chart of CHARTS) {
+    const [box, latest] = [make("div"), make("span")];
+    $("#plots").append(make("div", { class: "plot", id: `plot-${chart.id}` }, make("h3", {}, chart.title, latest), box));
+    plots.set(chart.id, { box, latest });
+  }
+  fit.observe($("#plots"));
+}
+
+const size = (box) => ({ width: Math.max(box.clientWidth, 200), height: 190 });
+
 function build(chart, box, names) {
   const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 } };
   const lines = names.map((label, i) => ({
@@ -26,7 +37,7 @@ function build(chart, box, names) {
     dash: i < 3 ? [[], [8, 4], [2, 3]][i] : [12, 3, 3, 3], value: (_, value) => chart.unit(value),
   }));
   return new uPlot({
-    width: Math.max(box.clientWidth, 200), height: HEIGHT, ms: 1e-3, legend: { live: true },
+    ...size(box), ms: 1e-3, legend: { live: true },
     cursor: { sync: { key: "dbopt" }, drag: { x: false, y: false } },
     scales: { x: { time: true }, y: { range: (_, low, high) => chart.range ?? [0, high > 0 ? high * 1.1 : 1] } },
     axes: [axis, { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => chart.unit(tick)) }],
@@ -35,20 +46,14 @@ function build(chart, box, names) {
 }
 
 export function drawCharts(samples, status) {
+  if (!plots.size) place();
   const now = Date.now() / 1000;
   const at = samples.map((sample) => sample.taken / 1000);
   for (const chart of CHARTS) {
     const nodes = status.nodes.map((node) => node.name).filter((name) => chart.skip !== "primary" || name !== status.primary);
     const lines = chart.lines(nodes);
     const names = lines.map(([name]) => name);
-    let plot = plots.get(chart.id);
-    if (!plot) {
-      const box = make("div");
-      const latest = make("span");
-      $("#plots").append(make("div", { class: "plot", id: `plot-${chart.id}` }, make("h3", {}, chart.title, latest), box));
-      plot = { box, latest };
-      plots.set(chart.id, plot);
-    }
+    const plot = plots.get(chart.id);
     if (plot.names !== names.join()) {
       plot.drawn?.destroy();
       plot.drawn = build(chart, plot.box, names);
@@ -67,9 +72,4 @@ export function drawCharts(samples, status) {
 
 export function redrawCharts() {
   for (const plot of plots.values()) plot.names = null;
-}
-
-/** Makes every chart as wide as its place is now. */
-export function fitCharts() {
-  for (const plot of plots.values()) plot.drawn?.setSize({ width: Math.max(plot.box.clientWidth, 200), height: HEIGHT });
 }
