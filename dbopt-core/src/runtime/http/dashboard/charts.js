@@ -10,9 +10,11 @@ const CHARTS = [
   { id: "lag", title: "Replication lag", unit: seconds, lines: (nodes) => nodes.map((name) => [name, (s) => s.nodes.find((n) => n.name === name)?.lag_seconds]), skip: "primary" },
   { id: "traffic", title: "Calls per second, by node", unit: rate, lines: (nodes) => nodes.map((name) => [name, (s) => s.nodes.find((n) => n.name === name)?.calls_per_second]) },
   { id: "pools", title: "Connections in use", unit: percent, lines: () => [["of all that may be open", (s) => s.utilization_percent]], range: [0, 100] },
-  { id: "waiting", title: "Calls that wait for a connection", unit: number, lines: () => [["waiting", (s) => s.waiting]] },
+  { id: "waiting", title: "Calls that wait for a connection", unit: number, least: 4, lines: () => [["waiting", (s) => s.waiting]] },
   { id: "hits", title: "Look-ups answered by the cache", unit: percent, lines: () => [["hit rate", (s) => s.hit_rate_percent]], range: [0, 100] },
 ];
+
+const clock = (at) => new Date(at * 1000).toLocaleTimeString("en", { hour: "2-digit", minute: "2-digit", second: at % 60 ? "2-digit" : undefined, hourCycle: "h23" });
 
 const plots = new Map();
 
@@ -34,14 +36,14 @@ function build(chart, box, names) {
   const lines = names.map((label, i) => ({
     label, stroke: colour(colours[i % colours.length]), width: 2, points: { show: false },
     // Colours are not all that tells lines apart.
-    dash: i < 3 ? [[], [8, 4], [2, 3]][i] : [12, 3, 3, 3], value: (_, value) => chart.unit(value),
+    dash: i < 3 ? [[], [8, 4], [2, 3]][i] : [12, 3, 3, 3], value: (_, value) => (value === null ? "–" : chart.unit(value)),
   }));
   return new uPlot({
     ...size(box), ms: 1e-3, legend: { live: true },
     cursor: { sync: { key: "dbopt" }, drag: { x: false, y: false } },
-    scales: { x: { time: true }, y: { range: (_, low, high) => chart.range ?? [0, high > 0 ? high * 1.1 : 1] } },
-    axes: [axis, { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => chart.unit(tick)) }],
-    series: [{ value: (_, at) => (at ? new Date(at * 1000).toLocaleTimeString() : "–") }, ...lines],
+    scales: { x: { time: true }, y: { range: (_, low, high) => chart.range ?? [0, Math.max(high * 1.1, chart.least ?? 0.1)] } },
+    axes: [{ ...axis, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => chart.unit(tick)) }],
+    series: [{ value: (_, at) => (at ? clock(at) : "–") }, ...lines],
   }, null, box);
 }
 

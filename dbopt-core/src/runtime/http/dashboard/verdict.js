@@ -10,9 +10,12 @@ function findings(status) {
     say(2, "No node accepts writes: writes and critical calls wait or are refused, reads go on. Promote a replica, or wait until your failover has.");
   for (const node of status.nodes) {
     if (node.state === "healthy" || node.state === "unknown") continue;
-    const role = node.name === status.primary ? "the primary" : node.role ? `a ${node.role}` : "a node";
-    const effect = node.state === "degraded" ? "It is used all the same." : "It gets no calls.";
-    say(node.state === "degraded" ? 1 : 2, `${node.name}, ${role}, is ${node.state}${node.cause ? `: ${node.cause}` : ""}. ${effect}`);
+    const leads = node.name === status.primary;
+    const role = leads ? "the primary" : node.role ? `a ${node.role}` : "a node";
+    const [level, effect] = SERVES.includes(node.state) ? [1, "It is used all the same."]
+      : leads ? [2, "Writes wait or are refused until it is back or another one is promoted."]
+      : [1, "It gets no calls; the others do its work."];
+    say(level, `${node.name}, ${role}, is ${node.state}${node.cause ? `: ${node.cause}` : ""}. ${effect}`);
   }
   const replicas = status.nodes.filter((node) => node.name !== status.primary);
   if (replicas.length && !replicas.some((node) => SERVES.includes(node.state)))
