@@ -2,6 +2,9 @@ import { $, SERVES, make, ms, percent, rate, seconds } from "./dom.js";
 
 // What is wrong, in words, worst first.
 
+/** The alerts that say what is found here anyway. */
+const SAID = ["primary", "replicas", "node", "redis", "pool", "journal"];
+
 function findings(status) {
   const found = [];
   const say = (level, text) => found.push({ level, text });
@@ -15,7 +18,7 @@ function findings(status) {
     const [level, effect] = SERVES.includes(node.state) ? [1, "It is used all the same."]
       : leads ? [2, "Writes wait or are refused until it is back or another one is promoted."]
       : [1, "It gets no calls; the others do its work."];
-    say(level, `${node.name}, ${role}, is ${node.state}${node.cause ? `: ${node.cause}` : ""}. ${effect}`);
+    say(level, `${node.name}, ${role}, is ${node.state}${node.cause ? `: ${node.cause}` : ""}${/[.?!]$/.test(node.cause) ? "" : "."} ${effect}`);
   }
   const replicas = status.nodes.filter((node) => node.name !== status.primary);
   if (replicas.length && !replicas.some((node) => SERVES.includes(node.state)))
@@ -29,7 +32,7 @@ function findings(status) {
     say(1, `${percent(status.connections.utilization_percent)} of the connections are in use: calls will wait soon.`);
   for (const warning of status.warnings) say(1, warning);
   for (const alert of status.alerts)
-    if (!found.some((known) => known.text.includes(alert.subject ?? alert.summary))) say(1, alert.summary);
+    if (!SAID.includes(alert.rule) && !found.some((known) => alert.subject && known.text.includes(alert.subject))) say(1, alert.summary);
   return found.sort((one, other) => other.level - one.level);
 }
 
@@ -37,7 +40,7 @@ export function drawVerdict(status) {
   const found = findings(status);
   const worst = Math.max(0, ...found.map((one) => one.level));
   const serving = status.nodes.filter((node) => node.name !== status.primary && SERVES.includes(node.state)).length;
-  const replicas = status.nodes.length - (status.primary ? 1 : 0);
+  const replicas = Math.max(status.nodes.length - 1, 0);
   const title = worst === 0 ? "All is well." : worst === 1 ? "It works, and something wants to be looked at." : "Something is broken.";
   const who = status.primary
     ? `${status.primary} is the primary; ${serving} of ${replicas} replicas serve reads.`
