@@ -21,7 +21,7 @@ function findings(status) {
     say(level, `${node.name}, ${role}, is ${node.state}${node.cause ? `: ${node.cause}` : ""}${/[.?!]$/.test(node.cause) ? "" : "."} ${effect}`);
   }
   const replicas = status.nodes.filter((node) => node.name !== status.primary);
-  if (replicas.length && !replicas.some((node) => SERVES.includes(node.state)))
+  if (status.primary && replicas.length && !replicas.some((node) => SERVES.includes(node.state)))
     say(2, `No replica serves: the primary reads in their place, ${status.primary_reads.max} at once.`);
   if (status.cache.redis === "down") say(1, "Redis does not answer: each instance caches in its own memory and for a short time only.");
   if (status.cache.journal > 0) say(1, `${status.cache.journal} invalidations wait until Redis takes them; what they concern is not served from Redis meanwhile.`);
