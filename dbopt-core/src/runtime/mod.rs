@@ -9,6 +9,7 @@ mod call;
 pub mod config;
 mod discovery;
 mod events;
+mod history;
 mod hosts;
 #[cfg(feature = "http")]
 pub mod http;
@@ -32,6 +33,7 @@ pub use caching::{Caching, PatternError, Warmed};
 pub use call::{Attempt, Call};
 pub use config::{Config, Secret};
 pub use events::{Event, EventKind};
+pub use history::{History, NodeSample, Sample};
 pub use status::{Health, NodeStatus, OpenCircuit, Status};
 pub use transaction::{AsyncFnOnceRef, AsyncFnRef};
 
@@ -49,6 +51,7 @@ use balancing::StandIns;
 use bulkhead::Bulkheads;
 use discovery::Discovery;
 use events::Events;
+use history::Samples;
 use outbox::Outbox;
 use resilience::Resilience;
 use tasks::Tasks;
@@ -92,6 +95,7 @@ pub struct Runtime<B: Backend> {
     alerting: Arc<Alerting>,
     bulkheads: Bulkheads,
     events: Events,
+    samples: Samples,
     outbox: Outbox,
     resilience: Resilience,
     balancer: Balancer,
@@ -178,6 +182,7 @@ impl<B: Backend> Runtime<B> {
             alerting,
             bulkheads: Bulkheads::default(),
             events: Events::default(),
+            samples: Samples::default(),
             outbox: Outbox::default(),
             resilience: Resilience::new(&config.retry),
             balancer: Balancer::new(config.routing.clone(), config.capacities()),
