@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dbopt_core::cluster::{HostSource, Resolver};
 use dbopt_core::op::Op;
-use dbopt_core::runtime::{AsyncFnOnceRef, AsyncFnRef, Caching, Extras, Runtime, Status};
+use dbopt_core::runtime::{AsyncFnOnceRef, AsyncFnRef, Caching, Extras, History, Runtime, Status};
 
 use crate::statement::StatementWatch;
 use crate::{Config, Conn, Error, Postgres};
@@ -133,6 +133,11 @@ impl Db {
     /// The state right now: nodes, lag, pools, calls. Asks no server.
     pub fn status(&self) -> Status {
         self.runtime.status()
+    }
+
+    /// The last quarter of an hour in samples: those after the one of this number, 0 for all. Asks no server.
+    pub fn history(&self, after: u64) -> History {
+        self.runtime.history(after)
     }
 
     /// Refuses new calls, waits up to 30 s for those that run, stops the background work and closes every connection.

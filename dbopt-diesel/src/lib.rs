@@ -77,7 +77,7 @@ pub use dbopt_core::runtime::http::{ContextLayer, ContextService};
 pub use dbopt_core::{
     context::{Context, Token, independent, spawn},
     op::{Intent, Op},
-    runtime::{Caching, Config, Secret, Status, Warmed},
+    runtime::{Caching, Config, History, Secret, Status, Warmed},
 };
 pub use dbopt_macros::{batched, cached, critical, rate_limited, read, repository, write};
 pub use error::{Error, ErrorKind};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use command::dbopt;
 use dbopt_diesel::admin;
+use dbopt_diesel::core::runtime::{Event, EventKind};
 use dbopt_diesel::dev::Cluster;
 use dbopt_diesel::prelude::*;
 use diesel::prelude::*;
@@ -79,7 +80,8 @@ async fn it_tells_what_the_application_knows() {
     cluster.node("replica-1").unwrap().kill().await.unwrap();
     until("the loss is an event", async || {
         clock.now().await.unwrap();
-        clock.db.status().events.iter().any(|event| &*event.subject == "replica-1")
+        let told = |event: &Event| event.kind == EventKind::Node && &*event.subject == "replica-1";
+        clock.db.status().events.iter().any(told)
     })
     .await;
     let (code, out, err) = status(&[&url, "--once"]).await;

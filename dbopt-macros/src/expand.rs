@@ -6,6 +6,8 @@ mod limited;
 mod text;
 mod twin;
 
+use std::time::Duration;
+
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
@@ -107,9 +109,9 @@ fn repeated(
     after: Option<TokenStream>,
     krate: &TokenStream,
 ) -> TokenStream {
-    let run = match method.operation.may_be_hedged() {
-        true => hedged(method, krate),
-        false => {
+    let run = match method.operation.hedge {
+        Some(_) => hedged(method, krate),
+        None => {
             let body = body(method, |argument| passed(argument, krate), krate);
             quote_spanned! {Span::mixed_site()=>
                 #body
@@ -131,7 +133,7 @@ fn repeated(
     }
 }
 
-/// The body runs on its connection and, should that take long, on one of another replica. The second run is in a box: nearly all calls do
+/// The body runs on its connection and, should that take long, on one of another replica. The second run is in a box: most calls do
 /// without it. It owns its arguments, as one that is no more than `Send` cannot be lent to it.
 fn hedged(method: &Method<'_>, krate: &TokenStream) -> TokenStream {
     let first = body(method, |argument| passed(argument, krate), krate);
@@ -229,18 +231,28 @@ fn passed(argument: &Argument<'_>, krate: &TokenStream) -> TokenStream {
 fn operation(method: &Method<'_>, scope: &Scope<'_>) -> TokenStream {
     let site = Span::mixed_site();
     let krate = &scope.krate;
-    let Operation { intent, critical, max_staleness, from_primary, idempotent, without_transaction, max_concurrent } =
-        method.operation;
+    let Operation {
+        intent,
+        critical,
+        max_staleness,
+        from_primary,
+        idempotent,
+        without_transaction,
+        max_concurrent,
+        hedge,
+    } = method.operation;
     let ident = &method.source.sig.ident;
     let name = format!("{}::{}", scope.name, plain(ident));
     let intent = match intent {
         Intent::Read => quote_spanned!(site=> Read),
         Intent::Write => quote_spanned!(site=> Write),
     };
-    let staleness = max_staleness.map(|staleness| {
-        let millis = u64::try_from(staleness.as_millis()).unwrap_or(u64::MAX);
-        quote_spanned!(site=> .max_staleness(::core::time::Duration::from_millis(#millis)))
-    });
+    let duration = |duration: Duration| {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        quote_spanned!(site=> ::core::time::Duration::from_millis(#millis))
+    };
+    let staleness = max_staleness.map(duration).map(|limit| quote_spanned!(site=> .max_staleness(#limit)));
+    let hedge = hedge.map(duration).map(|after| quote_spanned!(site=> .hedge(#after)));
     let critical = critical.then(|| quote_spanned!(site=> .critical()));
     let primary = from_primary.then(|| quote_spanned!(site=> .from_primary()));
     let idempotent = idempotent.then(|| quote_spanned!(site=> .idempotent()));
@@ -253,7 +265,7 @@ fn operation(method: &Method<'_>, scope: &Scope<'_>) -> TokenStream {
     let at = quote_spanned!(ident.span()=> ::core::module_path!(), ::core::file!(), ::core::line!());
     quote_spanned! {site=>
         #krate::__private::Op::new(#name, #krate::__private::Intent::#intent)
-            #critical #staleness #primary #idempotent #transaction #concurrent
+            #critical #staleness #primary #idempotent #transaction #concurrent #hedge
             .at(#at)
     }
 }

@@ -7,22 +7,56 @@ use dbopt_diesel::core::observe::HedgeCounts;
 use dbopt_diesel::core::route::balance::Policy;
 use dbopt_diesel::dev::Cluster;
 use dbopt_diesel::prelude::*;
-use dbopt_diesel::{Config, Intent, Op};
 use dbopt_tests::outage::metrics;
 use dbopt_tests::{Things, calls, cluster, config, connect, prepared, until};
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::Integer;
+use diesel::sql_types::{Bool, Double, Integer, Text};
 use diesel_async::RunQueryDsl;
 use tokio::time::Instant;
 
 const AFTER: Duration = Duration::from_millis(30);
 const ROUND_TRIP: Duration = Duration::from_millis(300);
 
-/// Reads in turn, and asked twice after 30 ms.
+diesel::define_sql_function! {
+    /// Sleeps on the server.
+    fn pg_sleep(seconds: Double) -> Text;
+}
+
+/// A repository whose reads are asked twice after 30 ms.
+#[derive(Clone)]
+struct Hedged {
+    db: Db,
+}
+
+#[repository]
+impl Hedged {
+    /// The port of the server that answers.
+    #[read(hedge = "30ms")]
+    async fn port(&self, conn: &mut Conn) -> QueryResult<i32> {
+        diesel::select(sql::<Integer>("inet_server_port()")).get_result(conn).await
+    }
+
+    /// The same after a minute on the server at `slow`.
+    #[read(hedge = "30ms")]
+    async fn port_unless(&self, conn: &mut Conn, slow: i32) -> QueryResult<i32> {
+        let unless = sql::<Bool>("CASE inet_server_port() WHEN ")
+            .bind::<Integer, _>(slow)
+            .sql(" THEN pg_sleep(60)::text = '' ELSE true END");
+        diesel::select(sql::<Integer>("inet_server_port()")).filter(unless).get_result(conn).await
+    }
+
+    /// Takes its time.
+    #[read(hedge = "30ms")]
+    async fn slow(&self, conn: &mut Conn, seconds: f64) -> QueryResult<()> {
+        diesel::select(pg_sleep(seconds)).execute(conn).await.map(drop)
+    }
+}
+
+/// Reads in turn, and a budget for all that is asked twice here.
 fn hedging(cluster: &Cluster) -> Config {
     let mut config = config(cluster);
     config.routing.balance = Policy::RoundRobin;
-    config.routing.hedge_after = AFTER;
     config.routing.hedge_budget = 0.5;
     // A machine that has other things to do is no node that does not answer.
     config.cluster.probe_timeout = Duration::from_millis(950);
@@ -34,8 +68,9 @@ fn hedges(things: &Things) -> HedgeCounts {
 }
 
 async fn reads(things: &Things, count: usize) {
+    let hedged = Hedged { db: things.db.clone() };
     for _ in 0..count {
-        things.read_port().await.unwrap();
+        hedged.port().await.unwrap();
     }
 }
 
@@ -77,8 +112,6 @@ async fn a_slow_replica_makes_no_read_slow() {
     .await;
 }
 
-static SLOW_ON: Op = Op::new("slow on one", Intent::Read);
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_lost_is_cancelled_and_its_connection_is_used_again() {
     let cluster = cluster(2).await;
@@ -87,17 +120,9 @@ async fn what_lost_is_cancelled_and_its_connection_is_used_again() {
     let slow = cluster.replica(1);
     let (server, count) = (slow.port(), "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dbopt read'");
     let sessions = slow.query_text(count).await.unwrap();
-    let statement = format!(
-        "SELECT inet_server_port() AS port WHERE CASE inet_server_port() WHEN {server} THEN pg_sleep(60)::text = '' ELSE true END"
-    );
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = Integer)]
-        port: i32,
-    }
+    let hedged = Hedged { db: things.db.clone() };
     for _ in 0..4 {
-        let read = things.db.read(&SLOW_ON, async |conn| diesel::sql_query(&statement).get_result::<Row>(conn).await);
-        assert_ne!(read.await.unwrap().port, i32::from(server), "the other replica answers");
+        assert_ne!(hedged.port_unless(server.into()).await.unwrap(), i32::from(server), "the other replica answers");
     }
     assert_eq!(hedges(&things).won, 2);
     until("the statements are cancelled", Duration::from_secs(10), async || {
@@ -116,32 +141,23 @@ async fn what_lost_is_cancelled_and_its_connection_is_used_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_plain_reads_are_asked_twice() {
+async fn only_methods_that_ask_for_it_and_only_their_plain_reads() {
     let cluster = cluster(2).await;
     let things = Things { db: connect(hedging(&cluster)).await };
+    let hedged = Hedged { db: things.db.clone() };
     reads(&things, 50).await;
     let none = hedges(&things);
     let long = AFTER.as_secs_f64() * 5.0;
-    things.slow_write(long).await.unwrap();
-    things.slow_primary_read(long).await.unwrap();
-    things.slow_critical(long).await.unwrap();
+    things.slow_read(long).await.unwrap();
     let caller = Context::anonymous();
     caller
         .scope(async {
             things.set(1, 1).await.unwrap();
             cluster.wait_caught_up(Duration::from_secs(10)).await.unwrap();
-            things.slow_read(long).await.unwrap();
+            hedged.slow(long).await.unwrap();
         })
         .await;
     assert_eq!(hedges(&things), none);
-    things.slow_read(long).await.unwrap();
+    hedged.slow(long).await.unwrap();
     assert_ne!(hedges(&things), none, "and a plain one is");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_is_off_unless_asked_for() {
-    let cluster = cluster(2).await;
-    let things = Things { db: connect(config(&cluster)).await };
-    things.slow_read(0.3).await.unwrap();
-    assert_eq!(hedges(&things), HedgeCounts::default());
 }

@@ -190,8 +190,12 @@ async fn r06_4_four_replicas_serve_and_a_cascading_one_is_understood() {
     let writer = Writer::start(&things);
     cluster.replica(3).kill().await.unwrap();
     becomes(&things.db, "replica-4", "disconnected", PATIENCE).await;
-    let cause = node(&things.db, "replica-4").cause.unwrap();
-    assert!(cause.contains("not streaming from `replica-3`, which does not answer"), "{cause}");
+    // It notices at once that nobody feeds it; that its feeder is gone, is believed after several failures.
+    until("its cause is the feeder", PATIENCE, async || {
+        let cause = node(&things.db, "replica-4").cause;
+        cause.is_some_and(|cause| cause.contains("not streaming from `replica-3`, which does not answer"))
+    })
+    .await;
     assert_eq!(upstream("replica-4"), "replica-3", "it is remembered");
     writer.stop().await;
     cluster.replica(3).start().await.unwrap();

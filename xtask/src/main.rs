@@ -7,6 +7,7 @@ mod bench;
 mod book;
 mod ci;
 mod criteria;
+mod dashboard;
 mod demo;
 mod imports;
 mod licences;
@@ -16,6 +17,7 @@ mod source;
 mod stale;
 mod term;
 mod test;
+mod vendor;
 
 use anyhow::{Result, bail};
 use std::process::ExitCode;
@@ -86,6 +88,30 @@ mean something.
 
   cargo xtask stale -- --help shows them all, with the names of the faults.",
         run: stale::run,
+    },
+    Command {
+        name: "dashboard",
+        arguments: "[--serve] [--shots FOLDER] [--browser FILE]",
+        summary: "look at the dashboard in a browser, in four states of a cluster",
+        details: "\
+Starts a cluster, drives traffic at it, and opens the page in headless Chromium while all is well, while a replica lags,
+without Redis and without a primary: what it says, every link, chart and node, both sets of colours, the width of a phone.
+Pictures are left in target/dashboard. Needs node, npm and Chromium (Debian: apt-get install chromium nodejs npm).
+
+  --serve         serve the page of a cluster under traffic until Ctrl-C, without a browser
+  --shots FOLDER  where the pictures go
+  --browser FILE  the browser",
+        run: dashboard::run,
+    },
+    Command {
+        name: "vendor",
+        arguments: "[--check]",
+        summary: "fetch the chart library of the dashboard from npm, or compare it with what npm has",
+        details: "\
+The version and its checksum stand in tests/dashboard/package-lock.json; npm verifies them.
+
+  --check   change nothing; fail if a file is not as it was published",
+        run: vendor::run,
     },
     Command {
         name: "ci",

@@ -233,12 +233,12 @@ impl Cluster {
     pub(super) fn unresolved(&self, node: usize) -> Vec<Arc<str>> {
         let topology = self.topology();
         let Some(feeder) = &topology.nodes[node].details.feeder else { return Vec::new() };
-        self.memory.lock().places.unresolved(&feeder.address)
+        self.memory.lock().places.unresolved(&feeder.address, Instant::now())
     }
 
     /// Notes what a name resolves to.
     pub(super) fn resolves(&self, host: Arc<str>, addresses: Vec<IpAddr>) {
-        self.memory.lock().places.note(host, addresses);
+        self.memory.lock().places.note(host, addresses, Instant::now());
     }
 
     /// Notes how busy a node's machine is; the next snapshot shows it.

@@ -10,16 +10,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::budget::{Budget, Resolved};
 use super::cell::{Cell, Full};
-use super::check::Quick;
+use super::check::{Check, Quick};
 use super::desk::Outcome;
 use super::limiter::{BELIEVED, Limiter};
-use super::method::Limited;
 use super::overrides::Known;
 use super::questions::Questions;
 use super::remote::{Store, Told, Unused, Want};
-use super::verdict::{Parts, Permits, Refused};
+use super::verdict::{Permits, Refused};
 use crate::context::Context;
-use crate::op::Op;
 use crate::rate::Scope;
 
 /// How often an answer that came too late to be used is asked for again.
@@ -28,13 +26,10 @@ const ATTEMPTS: u32 = 3;
 /// A check that waits for an answer.
 pub struct Asking {
     pub(super) limiter: Arc<Limiter>,
-    pub(super) op: &'static Op,
-    pub(super) limited: Option<&'static Limited>,
+    pub(super) check: Check,
     pub(super) resolved: Arc<Resolved>,
-    pub(super) tag: u64,
     pub(super) name: String,
     pub(super) user: Option<String>,
-    pub(super) parts: Parts,
 }
 
 /// What can be done at once.
@@ -65,7 +60,7 @@ impl Asking {
     pub async fn answer(self) -> Result<Permits, Refused> {
         let answer = self.decide().await;
         if let Some(context) = Context::current().filter(Context::reports) {
-            self.limiter.note(&context, &self.resolved, self.tag, self.parts, answer.as_ref().err());
+            self.limiter.note(&context, &self.resolved, self.check.tag, self.check.parts, answer.as_ref().err());
         }
         answer
     }
@@ -73,9 +68,11 @@ impl Asking {
     async fn decide(&self) -> Result<Permits, Refused> {
         self.learn_limit().await;
         let Some(store) = self.limiter.store.clone() else {
-            return match self.limiter.quick(self.op, self.limited, self.tag, self.parts) {
+            return match self.limiter.quick(self.check) {
                 Quick::Admitted(permits) => Ok(permits),
-                Quick::Full(scope, full) => Err(self.limiter.refused(self.op, &self.resolved, scope, self.tag, full)),
+                Quick::Full(scope, full) => {
+                    Err(self.limiter.refused(self.check.op, &self.resolved, scope, self.check.tag, full))
+                }
                 // Its limit is about to be asked for again; this call was let in by the last answer.
                 Quick::Ask => Ok(Permits::default()),
             };
@@ -116,11 +113,11 @@ impl Asking {
     async fn learn_limit(&self) {
         let overrides = &self.limiter.overrides;
         let Some(budget) = &self.resolved.user else { return };
-        if !budget.overridable || !overrides.any() || !self.parts.user() {
+        if !budget.overridable || !overrides.any() || !self.check.parts.user() {
             return;
         }
         let now = self.limiter.clock.now();
-        if budget.with(self.tag, now, |cell, shared| shared || now < cell.limit_until) {
+        if budget.with(self.check.tag, now, |cell, shared| shared || now < cell.limit_until) {
             return;
         }
         let (limit, until) = match (overrides.known(self.user.as_deref(), now), &self.user) {
@@ -132,7 +129,7 @@ impl Asking {
                 (limit, self.limiter.clock.now() + overrides.ttl())
             }
         };
-        budget.with(self.tag, now, |cell, shared| {
+        budget.with(self.check.tag, now, |cell, shared| {
             if !shared {
                 cell.become_limited(limit, until);
             }
@@ -144,7 +141,7 @@ impl Asking {
         let cost = self.resolved.cost;
         let mut questions = Questions {
             limiter: self.limiter.clone(),
-            tag: self.tag,
+            tag: self.check.tag,
             cost,
             began: now,
             asked: Vec::new(),
@@ -152,8 +149,8 @@ impl Asking {
             unused: Vec::new(),
             answered: false,
         };
-        for budget in self.resolved.budgets(self.parts) {
-            match budget.with(self.tag, now, |cell, shared| self.see(budget, cell, shared, now)) {
+        for budget in self.resolved.budgets(self.check.parts) {
+            match budget.with(self.check.tag, now, |cell, shared| self.see(budget, cell, shared, now)) {
                 See::Held(at) => questions.held.push((budget.clone(), at)),
                 See::Full(full) => return Step::Refused(budget.scope, full),
                 See::Wait(answered) => return Step::Wait(answered),
@@ -166,7 +163,7 @@ impl Asking {
         if questions.asked.is_empty() {
             questions.answered = true;
             let user = questions.held.iter().find(|(budget, _)| budget.scope == Scope::User);
-            return Step::Done(Permits { user: user.map(|(_, at)| (self.tag, *at)), cost });
+            return Step::Done(Permits { user: user.map(|(_, at)| (self.check.tag, *at)), cost });
         }
         Step::Send(questions)
     }
@@ -215,10 +212,10 @@ impl Asking {
         let admitted = granted && in_time;
         let mut full = None;
         let mut user =
-            questions.held.iter().find(|(budget, _)| budget.scope == Scope::User).map(|(_, at)| (self.tag, *at));
+            questions.held.iter().find(|(budget, _)| budget.scope == Scope::User).map(|(_, at)| (self.check.tag, *at));
         for ((budget, want), told) in questions.asked.iter().zip(told) {
             let until = began + life(want, told);
-            budget.with(self.tag, now, |cell, shared| {
+            budget.with(self.check.tag, now, |cell, shared| {
                 cell.free = told.free;
                 if told.granted > 0 && !shared {
                     cell.lease(&want.limit, now, told.granted, if admitted { cost } else { 0 }, until, told.stamp);
@@ -234,7 +231,7 @@ impl Asking {
                 store.counts.leased.fetch_add(u64::from(told.granted), Relaxed);
             }
             if budget.scope == Scope::User {
-                user = Some((self.tag, until));
+                user = Some((self.check.tag, until));
             }
         }
         questions.answered = true;
@@ -242,7 +239,7 @@ impl Asking {
             return Some(Ok(Permits { user, cost }));
         }
         for (budget, at) in &questions.held {
-            self.limiter.give_back_to(budget, self.tag, *at, cost);
+            self.limiter.give_back_to(budget, self.check.tag, *at, cost);
         }
         full.map(Err)
     }
@@ -253,26 +250,27 @@ impl Asking {
         let limiter = &self.limiter;
         let (now, cost) = (limiter.clock.now(), self.resolved.cost);
         let permits = Permits { user: None, cost };
-        let first = self.resolved.budgets(self.parts).next().cloned();
+        let first = self.resolved.budgets(self.check.parts).next().cloned();
         match (limiter.when_lost, first) {
             (WhenLost::Closed, Some(budget)) => {
-                let refused = limiter.refused_lost(self.op, &budget, cost);
-                limiter.count(self.op, &self.resolved, budget.scope, Outcome::Refused);
+                let refused = limiter.refused_lost(self.check.op, &budget, cost);
+                limiter.count(self.check.op, &self.resolved, budget.scope, Outcome::Refused);
                 return Err(refused);
             }
             (WhenLost::Open, _) => {
-                for budget in self.resolved.budgets(self.parts) {
-                    limiter.force(budget, self.tag, || self.name.clone(), cost);
+                for budget in self.resolved.budgets(self.check.parts) {
+                    limiter.force(budget, self.check.tag, || self.name.clone(), cost);
                 }
             }
             _ => {
                 let share = limiter.share();
                 let mut taken: Vec<&Arc<Budget>> = Vec::new();
-                for budget in self.resolved.budgets(self.parts) {
+                for budget in self.resolved.budgets(self.check.parts) {
                     if let Err(full) = self.take_share(budget, now, cost, share) {
                         for budget in taken {
-                            budget
-                                .with(self.tag, now, |cell, _| cell.forgive(&budget.limit_of(cell).clone(), now, cost));
+                            budget.with(self.check.tag, now, |cell, _| {
+                                cell.forgive(&budget.limit_of(cell).clone(), now, cost)
+                            });
                         }
                         return Err(self.refused(budget.scope, full));
                     }
@@ -284,7 +282,7 @@ impl Asking {
     }
 
     fn take_share(&self, budget: &Budget, now: u64, cost: u32, share: f64) -> Result<(), Full> {
-        budget.with(self.tag, now, |cell, shared| {
+        budget.with(self.check.tag, now, |cell, shared| {
             if cell.name.is_none() && !shared {
                 cell.name = Some(self.limiter.key(budget, &self.name));
             }
@@ -293,20 +291,20 @@ impl Asking {
     }
 
     fn admitted(&self, permits: Permits, outcome: Outcome) -> Permits {
-        for budget in self.resolved.budgets(self.parts) {
-            self.limiter.count(self.op, &self.resolved, budget.scope, outcome);
+        for budget in self.resolved.budgets(self.check.parts) {
+            self.limiter.count(self.check.op, &self.resolved, budget.scope, outcome);
         }
         permits
     }
 
     fn refused(&self, scope: Scope, full: Full) -> Refused {
-        self.limiter.count(self.op, &self.resolved, scope, Outcome::Refused);
-        self.limiter.refused(self.op, &self.resolved, scope, self.tag, full)
+        self.limiter.count(self.check.op, &self.resolved, scope, Outcome::Refused);
+        self.limiter.refused(self.check.op, &self.resolved, scope, self.check.tag, full)
     }
 }
 
 impl fmt::Debug for Asking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Asking").field("op", &self.op).field("parts", &self.parts).finish_non_exhaustive()
+        f.debug_struct("Asking").field("op", &self.check.op).field("parts", &self.check.parts).finish_non_exhaustive()
     }
 }

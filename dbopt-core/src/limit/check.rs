@@ -22,65 +22,52 @@ pub(super) enum Quick {
     Ask,
 }
 
+/// May the caller of `tag` call `op` now, as far as `parts` of its limits go?
+#[derive(Clone, Copy)]
+pub(super) struct Check {
+    pub(super) op: &'static Op,
+    pub(super) limited: Option<&'static Limited>,
+    pub(super) tag: u64,
+    pub(super) parts: Parts,
+}
+
 impl Limiter {
     /// Takes what a call of `op` needs, if that can be known at once.
     #[inline]
     pub fn check(&self, op: &'static Op, limited: Option<&'static Limited>, who: Who<'_>, parts: Parts) -> Verdict {
         let (tag, special) = Context::caller();
-        let tag = who.tag(tag);
+        let check = Check { op, limited, tag: who.tag(tag), parts };
         if special {
-            return self.check_noted(op, limited, who, tag, parts);
+            return self.check_noted(check, who);
         }
-        match self.quick(op, limited, tag, parts) {
+        match self.quick(check) {
             Quick::Admitted(permits) => Verdict::Admitted(permits),
-            other => self.slow(op, limited, who, tag, parts, other),
+            other => self.slow(check, who, other),
         }
     }
 
     #[cold]
-    fn slow(
-        &self,
-        op: &'static Op,
-        limited: Option<&'static Limited>,
-        who: Who<'_>,
-        tag: u64,
-        parts: Parts,
-        quick: Quick,
-    ) -> Verdict {
+    fn slow(&self, check: Check, who: Who<'_>, quick: Quick) -> Verdict {
         match quick {
             Quick::Admitted(permits) => Verdict::Admitted(permits),
             Quick::Full(scope, full) => {
-                let resolved = self.resolve(op, limited);
-                Verdict::Refused(Box::new(self.refused(op, &resolved, scope, tag, full)))
+                let resolved = self.resolve(check.op, check.limited);
+                Verdict::Refused(Box::new(self.refused(check.op, &resolved, scope, check.tag, full)))
             }
             Quick::Ask => {
                 let Some(limiter) = self.me.upgrade() else { return Verdict::Admitted(Permits::default()) };
                 let (name, user) = who.name();
-                Verdict::Ask(Box::new(Asking {
-                    limiter,
-                    op,
-                    limited,
-                    resolved: self.resolve(op, limited),
-                    tag,
-                    name,
-                    user,
-                    parts,
-                }))
+                let resolved = self.resolve(check.op, check.limited);
+                Verdict::Ask(Box::new(Asking { limiter, check, resolved, name, user }))
             }
         }
     }
 
     /// For callers about whom something has to be noted besides.
     #[cold]
-    fn check_noted(
-        &self,
-        op: &'static Op,
-        limited: Option<&'static Limited>,
-        who: Who<'_>,
-        tag: u64,
-        parts: Parts,
-    ) -> Verdict {
+    fn check_noted(&self, check: Check, who: Who<'_>) -> Verdict {
         let Some(context) = Context::current() else { return Verdict::Admitted(Permits::default()) };
+        let Check { op, limited, tag, parts } = check;
         let resolved = self.resolve(op, limited);
         if let Some(reason) = context.admin_reason() {
             let before = matches!(parts, Parts::User | Parts::All) && resolved.user.is_some();
@@ -94,8 +81,7 @@ impl Limiter {
             self.bypass(op, &resolved, tag, parts, who);
             return Verdict::Admitted(Permits::default());
         }
-        let quick = self.quick(op, limited, tag, parts);
-        let verdict = self.slow(op, limited, who, tag, parts, quick);
+        let verdict = self.slow(check, who, self.quick(check));
         match &verdict {
             Verdict::Admitted(_) => self.note(&context, &resolved, tag, parts, None),
             Verdict::Refused(refused) => self.note(&context, &resolved, tag, parts, Some(refused)),
@@ -105,17 +91,18 @@ impl Limiter {
     }
 
     #[inline]
-    pub(super) fn quick(&self, op: &'static Op, limited: Option<&'static Limited>, tag: u64, parts: Parts) -> Quick {
+    pub(super) fn quick(&self, check: Check) -> Quick {
         let now = self.clock.now();
+        let Check { op, tag, parts, .. } = check;
         match desk::at(self.id, op.id(), |post, stripes| self.take_here(post, stripes, now, tag, parts)) {
             Some(quick) => quick,
-            None => self.quick_first(op, limited, tag, parts),
+            None => self.quick_first(check),
         }
     }
 
     /// The first check of a method by this thread.
     #[cold]
-    fn quick_first(&self, op: &'static Op, limited: Option<&'static Limited>, tag: u64, parts: Parts) -> Quick {
+    fn quick_first(&self, Check { op, limited, tag, parts }: Check) -> Quick {
         let resolved = self.resolve(op, limited);
         let budgets = self.budgets.load().len();
         let now = self.clock.now();

@@ -68,7 +68,7 @@ impl HistogramCounts {
     }
 
     /// Takes off what it held earlier.
-    pub(super) fn subtract(&mut self, earlier: &HistogramCounts) {
+    pub(crate) fn subtract(&mut self, earlier: &HistogramCounts) {
         for (mine, theirs) in self.buckets.iter_mut().zip(earlier.buckets) {
             *mine = mine.saturating_sub(theirs);
         }

@@ -32,12 +32,7 @@ pub struct Config {
     /// refused. Critical calls, reads `from = "primary"` and reads of one's own writes are not counted. Too low: users see errors
     /// although the primary has room. Too high: reads take the time that writes need.
     pub primary_reads: f64,
-    /// After which time without an answer a read is asked of a second replica, too; the first answer counts. Default `0s`: never. Only plain reads
-    /// on replicas are, and `hedge_budget` bounds how many. Usual: the 95th percentile of the reads, as `dbopt_call_duration_seconds` tells it. Too low: reads
-    /// that are merely usual are run twice and use up the budget. Too high: no read becomes faster.
-    #[serde(with = "duration")]
-    pub hedge_after: Duration,
-    /// Which share of the reads may be asked twice, besides one a second. Default 0.05. Too low: when a replica turns slow, most of its
+    /// Which share of the reads may be asked of a second replica (`#[read(hedge = "50ms")]`), besides one a second. Default 0.05; 0: none. Too low: when a replica turns slow, most of its
     /// reads stay slow. Too high: replicas that are all slow get that much more to do.
     pub hedge_budget: f64,
 }
@@ -50,7 +45,6 @@ impl Default for Config {
             balance: Policy::Weighted,
             slow_start: Duration::from_secs(15),
             primary_reads: 0.5,
-            hedge_after: Duration::ZERO,
             hedge_budget: 0.05,
         }
     }
@@ -81,16 +75,9 @@ impl Config {
                 self.primary_reads
             ));
         }
-        if !self.hedge_after.is_zero() && self.hedge_after < Duration::from_millis(1) {
+        if !(0.0..=0.5).contains(&self.hedge_budget) {
             found.push(format!(
-                "routing.hedge_after = {:?}: nearly every read would be asked twice; write at least \"1ms\", or \"0s\" to ask none twice",
-                self.hedge_after
-            ));
-        }
-        if !(self.hedge_budget > 0.0 && self.hedge_budget <= 0.5) {
-            found.push(format!(
-                "routing.hedge_budget = {}: write a share of the reads above 0 and up to 0.5, such as 0.05; to ask none twice write \
-                 routing.hedge_after = \"0s\"",
+                "routing.hedge_budget = {}: write a share of the reads up to 0.5, such as 0.05; 0 to ask none twice",
                 self.hedge_budget
             ));
         }

@@ -38,7 +38,10 @@ pub(super) enum Hedged {
 impl Hedges {
     pub(super) fn new(config: &route::Config) -> Self {
         Hedges {
-            budget: Mutex::new(Budget::new(BudgetPolicy { share: config.hedge_budget, per_second: FLOOR })),
+            budget: Mutex::new(Budget::new(BudgetPolicy {
+                share: config.hedge_budget,
+                per_second: if config.hedge_budget > 0.0 { FLOOR } else { 0.0 },
+            })),
             won: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             failed: AtomicU64::new(0),

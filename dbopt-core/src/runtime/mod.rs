@@ -10,6 +10,7 @@ pub mod config;
 mod discovery;
 mod events;
 mod hedging;
+mod history;
 mod hosts;
 #[cfg(feature = "http")]
 pub mod http;
@@ -33,6 +34,7 @@ pub use caching::{Caching, PatternError, Warmed};
 pub use call::{Attempt, Begun, Call};
 pub use config::{Config, Secret};
 pub use events::{Event, EventKind};
+pub use history::{History, NodeSample, Sample};
 pub use status::{Health, NodeStatus, OpenCircuit, Status};
 pub use transaction::{AsyncFnOnceRef, AsyncFnRef};
 
@@ -51,6 +53,7 @@ use bulkhead::Bulkheads;
 use discovery::Discovery;
 use events::Events;
 use hedging::Hedges;
+use history::Samples;
 use outbox::Outbox;
 use resilience::Resilience;
 use tasks::Tasks;
@@ -94,6 +97,7 @@ pub struct Runtime<B: Backend> {
     alerting: Arc<Alerting>,
     bulkheads: Bulkheads,
     events: Events,
+    samples: Samples,
     outbox: Outbox,
     resilience: Resilience,
     balancer: Balancer,
@@ -181,6 +185,7 @@ impl<B: Backend> Runtime<B> {
             alerting,
             bulkheads: Bulkheads::default(),
             events: Events::default(),
+            samples: Samples::default(),
             outbox: Outbox::default(),
             resilience: Resilience::new(&config.retry),
             balancer: Balancer::new(config.routing.clone(), config.capacities()),

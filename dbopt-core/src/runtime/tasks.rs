@@ -65,6 +65,7 @@ pub(super) fn start<B: Backend>(runtime: &Arc<Runtime<B>>, watchers: Vec<Watcher
         let looking = super::discovery::look_again(Arc::downgrade(runtime), discovery.clone());
         runtime.tasks.spawn("look up nodes", looking);
     }
+    runtime.tasks.spawn("take samples", super::history::watch(Arc::downgrade(runtime)));
     runtime.tasks.spawn("note events", super::events::watch(Arc::downgrade(runtime)));
     runtime.tasks.spawn("look after the pools", look_after_pools(Arc::downgrade(runtime), tick(runtime)));
     let balancing = super::balancing::look_again(Arc::downgrade(runtime), runtime.cluster.changes());

@@ -3,15 +3,31 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::backend::Upstream;
+
+/// How long a name is not looked up again.
+const HOLDS: Duration = Duration::from_secs(60);
+
+/// The same for a name that was not found.
+const FAILURE_HOLDS: Duration = Duration::from_secs(10);
 
 /// Where the nodes are, and what names resolve to, as far as that is known.
 #[derive(Debug, Default)]
 pub(in crate::cluster) struct Places {
     /// Host and port of every node's URL, in the order of the configuration; `None` for a socket of this machine.
     nodes: Vec<Option<(Arc<str>, u16)>>,
-    resolved: HashMap<Arc<str>, Vec<IpAddr>>,
+    resolved: HashMap<Arc<str>, Resolved>,
+}
+
+/// What a name resolved to when that was last asked.
+#[derive(Debug)]
+struct Resolved {
+    again: Instant,
+    addresses: Vec<IpAddr>,
 }
 
 impl Places {
@@ -24,19 +40,24 @@ impl Places {
         self.nodes[node] = place;
     }
 
-    /// The names whose addresses are needed to find `upstream`, and are not known yet.
-    pub(in crate::cluster) fn unresolved(&self, upstream: &Upstream) -> Vec<Arc<str>> {
+    /// The names whose addresses are needed to find `upstream`, and are not known or may have changed.
+    pub(in crate::cluster) fn unresolved(&self, upstream: &Upstream, now: Instant) -> Vec<Arc<str>> {
         if self.nodes.iter().flatten().any(|(host, port)| *host == upstream.host && *port == upstream.port) {
             return Vec::new();
         }
         let hosts = self.nodes.iter().flatten().map(|(host, _)| host).chain([&upstream.host]);
-        let open = |host: &&Arc<str>| host.parse::<IpAddr>().is_err() && !self.resolved.contains_key(*host);
+        let is_due = |host: &Arc<str>| self.resolved.get(host).is_none_or(|known| known.again <= now);
+        let open = |host: &&Arc<str>| host.parse::<IpAddr>().is_err() && is_due(host);
         hosts.filter(open).cloned().collect()
     }
 
-    /// Notes what a name resolves to.
-    pub(in crate::cluster) fn note(&mut self, host: Arc<str>, addresses: Vec<IpAddr>) {
-        self.resolved.insert(host, addresses);
+    /// Notes what a name resolves to. A look-up that found nothing takes nothing away.
+    pub(in crate::cluster) fn note(&mut self, host: Arc<str>, addresses: Vec<IpAddr>, now: Instant) {
+        let known = self.resolved.entry(host).or_insert(Resolved { again: now, addresses: Vec::new() });
+        known.again = now + if addresses.is_empty() { FAILURE_HOLDS } else { HOLDS };
+        if !addresses.is_empty() {
+            known.addresses = addresses;
+        }
     }
 
     /// The node at this address. `listens` tells on which port a node's server listens, whatever port its URL leads through.
@@ -56,7 +77,7 @@ impl Places {
     fn addresses(&self, host: &Arc<str>) -> Vec<IpAddr> {
         match host.parse() {
             Ok(address) => vec![address],
-            Err(_) => self.resolved.get(host).cloned().unwrap_or_default(),
+            Err(_) => self.resolved.get(host).map(|known| known.addresses.clone()).unwrap_or_default(),
         }
     }
 }
@@ -73,17 +94,36 @@ mod tests {
         Upstream { host: host.into(), port }
     }
 
-    #[test]
-    fn a_replica_may_use_another_name_for_the_same_address() {
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_may_use_another_name_for_the_same_address() {
+        let now = Instant::now();
         let mut places = places(&[("db1", 5432), ("db2", 5432)]);
         let asked = upstream("10.0.0.2", 5432);
         assert_eq!(places.find(&asked, |_| None), None);
-        assert_eq!(places.unresolved(&asked), ["db1", "db2"].map(Arc::<str>::from));
-        places.note("db1".into(), vec!["10.0.0.1".parse().unwrap()]);
-        places.note("db2".into(), vec!["10.0.0.2".parse().unwrap()]);
+        assert_eq!(places.unresolved(&asked, now), ["db1", "db2"].map(Arc::<str>::from));
+        places.note("db1".into(), vec!["10.0.0.1".parse().unwrap()], now);
+        places.note("db2".into(), vec!["10.0.0.2".parse().unwrap()], now);
         assert_eq!(places.find(&asked, |_| None), Some(1));
-        assert!(places.unresolved(&upstream("db2", 5432)).is_empty());
+        assert!(places.unresolved(&upstream("db2", 5432), now).is_empty());
         assert_eq!(places.find(&upstream("db2", 5432), |_| None), Some(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_is_looked_up_again_and_a_failure_takes_nothing_away() {
+        let now = Instant::now();
+        let mut places = places(&[("db1", 5432)]);
+        let asked = upstream("10.0.0.1", 5432);
+        places.note("db1".into(), Vec::new(), now);
+        assert!(places.unresolved(&asked, now).is_empty());
+        let later = now + FAILURE_HOLDS;
+        assert_eq!(places.unresolved(&asked, later), [Arc::<str>::from("db1")]);
+        places.note("db1".into(), vec!["10.0.0.1".parse().unwrap()], later);
+        assert!(places.unresolved(&asked, later + FAILURE_HOLDS).is_empty());
+        assert_eq!(places.unresolved(&asked, later + HOLDS), [Arc::<str>::from("db1")]);
+        places.note("db1".into(), Vec::new(), later + HOLDS);
+        assert_eq!(places.find(&asked, |_| None), Some(0));
+        places.note("db1".into(), vec!["10.0.0.9".parse().unwrap()], later + HOLDS);
+        assert_eq!(places.find(&asked, |_| None), None, "it is somebody else's address now");
     }
 
     #[test]

@@ -132,11 +132,11 @@ impl<B: Backend> Call<'_, B> {
         attempt
     }
 
-    /// When another replica is asked too. Never, unless that is wanted and the read is a plain one: on a replica, of nothing that its caller has
+    /// When another replica is asked too. Never, unless the method says so and the read is a plain one: on a replica, of nothing that its caller has
     /// written, by nobody who holds a connection already.
     fn hedges_at(&self) -> Option<Instant> {
-        let after = self.runtime.config.routing.hedge_after;
-        if after.is_zero() || self.reruns > 0 || context::must_not_queue() {
+        let after = self.op.hedged_after()?;
+        if self.reruns > 0 || context::must_not_queue() {
             return None;
         }
         let target = self.at?;

@@ -221,7 +221,6 @@ impl Config {
     pub fn problems(&self) -> Vec<String> {
         let mut found = self.pool.problems(self.database.count().max(1));
         found.extend(self.routing.problems());
-        found.extend(self.hedging_problems());
         found.extend(self.cluster.problems());
         found.extend(self.exporter_problems());
         found.extend(self.cache.problems());
@@ -233,16 +232,6 @@ impl Config {
         found.extend(self.database.problems());
         found.extend(self.schema.problems());
         found
-    }
-
-    fn hedging_problems(&self) -> Option<String> {
-        let (after, timeout) = (self.routing.hedge_after, self.call.timeout);
-        (after >= timeout && !after.is_zero()).then(|| {
-            format!(
-                "routing.hedge_after = {after:?} is not below call.timeout = {timeout:?}, so no read would be asked twice: write a time such as \
-                 \"50ms\", or \"0s\" if none is to be"
-            )
-        })
     }
 
     fn exporter_problems(&self) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! `/metrics`, `/metrics/json` and `/health` as an axum router.
+//! The dashboard, `/metrics`, `/metrics/json` and `/health` as an axum router.
 
 use std::sync::Arc;
 
@@ -16,13 +16,15 @@ use crate::runtime::{Health, Runtime};
 ///
 /// | route | what |
 /// |---|---|
+/// | `/` | the dashboard: a page for people, drawn from the two below |
 /// | `/metrics` | all metrics in the OpenMetrics text format |
 /// | `/metrics/json` | the same and more as JSON: the [`Status`](crate::runtime::Status) |
+/// | `/metrics/history` | the last quarter of an hour: the [`History`](crate::runtime::History); `?after=N` for samples after number N |
 /// | `/health` | 200 while any call can be served, else 503; the state in words |
 /// | `/health/live` | 200 as long as the process answers |
 /// | `/health/ready` | 200 when reads and writes can be served, else 503 |
 pub fn router<B: Backend>(runtime: Arc<Runtime<B>>) -> Router {
-    Router::new()
+    super::dashboard::routes()
         .route("/metrics", get(metrics::<B>))
         .route("/metrics/json", get(status::<B>))
         .route("/health", get(health::<B>))

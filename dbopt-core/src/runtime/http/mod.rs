@@ -1,6 +1,7 @@
 //! The state over HTTP, and the layer that gives each request a [`Context`](crate::context::Context).
 
 mod admin;
+mod dashboard;
 mod layer;
 mod rate_limit;
 

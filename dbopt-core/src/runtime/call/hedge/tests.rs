@@ -16,12 +16,14 @@ use crate::position::{Lsn, Position};
 use crate::route::balance::Policy;
 use crate::runtime::{Config, Runtime};
 
-static READ: Op = Op::new("Hedged::read", Intent::Read);
-static WRITE: Op = Op::new("Hedged::write", Intent::Write);
-static CRITICAL: Op = Op::new("Hedged::critical", Intent::Read).critical();
-static PRIMARY: Op = Op::new("Hedged::primary", Intent::Read).from_primary();
-
 const AFTER: Duration = Duration::from_millis(50);
+
+static READ: Op = Op::new("Hedged::read", Intent::Read).hedge(AFTER);
+static WRITE: Op = Op::new("Hedged::write", Intent::Write).hedge(AFTER);
+static CRITICAL: Op = Op::new("Hedged::critical", Intent::Read).critical().hedge(AFTER);
+static PRIMARY: Op = Op::new("Hedged::primary", Intent::Read).from_primary().hedge(AFTER);
+static ONCE: Op = Op::new("Hedged::once", Intent::Read);
+
 const LONG: Duration = Duration::from_secs(1);
 
 /// A primary `a`, and the replicas `b` and `c`, which take turns.
@@ -31,7 +33,6 @@ async fn cluster(change: impl FnOnce(&mut Config)) -> Arc<Runtime<FakeCluster>> 
         cluster.node(name);
     }
     let mut config = Config::for_urls(["fake://a", "fake://b", "fake://c"]);
-    config.routing.hedge_after = AFTER;
     // The replicas in memory replay nothing.
     config.routing.max_lag = Duration::from_secs(3600);
     config.routing.balance = Policy::RoundRobin;
@@ -129,9 +130,11 @@ async fn only_plain_reads_on_replicas_are_asked_twice() {
     let outer: Result<usize, Error> =
         db.write(&WRITE, async |_| Ok(independent(slow_first(&inner, &READ)).await.len())).await;
     assert_eq!(outer.unwrap(), 1, "inside another call");
+    assert_eq!(slow_first(&db, &ONCE).await.len(), 1, "a method that does not ask for it");
     assert_eq!(db.hedges.counts(), HedgeCounts::default());
-    let alone = cluster(|config| config.routing.hedge_after = Duration::ZERO).await;
-    assert_eq!(slow_first(&alone, &READ).await.len(), 1, "off");
+    let without = cluster(|config| config.routing.hedge_budget = 0.0).await;
+    assert_eq!(slow_first(&without, &READ).await.len(), 1, "no budget");
+    assert_eq!(without.hedges.counts(), HedgeCounts { refused: 1, ..HedgeCounts::default() });
 }
 
 #[tokio::test(start_paused = true)]
@@ -247,17 +250,9 @@ async fn a_call_inside_either_attempt_is_nested() {
 
 #[test]
 fn settings_that_make_no_sense_say_what_to_write() {
-    let problems = |change: fn(&mut Config)| {
-        let mut config = Config::for_urls(["fake://a"]);
-        change(&mut config);
-        config.problems().join("\n")
-    };
-    assert_eq!(problems(|config| config.routing.hedge_after = AFTER), "");
-    for budget in [0.0, -1.0, 0.6, f64::NAN] {
+    for budget in [-1.0, 0.6, f64::NAN] {
         let mut config = Config::for_urls(["fake://a"]);
         config.routing.hedge_budget = budget;
         assert!(config.problems().join("\n").contains("such as 0.05"), "{budget}");
     }
-    assert!(problems(|config| config.routing.hedge_after = Duration::from_micros(9)).contains("at least \"1ms\""));
-    assert!(problems(|config| config.routing.hedge_after = Duration::from_secs(30)).contains("below call.timeout"));
 }

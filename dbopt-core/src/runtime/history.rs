@@ -1,0 +1,272 @@
+//! The last quarter of an hour in samples, so that whoever opens the dashboard sees at once how things came to be as they are.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::Runtime;
+use crate::backend::Backend;
+use crate::cluster::NodeState;
+use crate::observe::{CallCounts, HistogramCounts};
+use crate::op::Lane;
+
+/// How often a sample is taken.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// How many are kept: a quarter of an hour.
+const KEPT: usize = 450;
+
+/// The last quarter of an hour.
+#[derive(Debug, Clone, Serialize)]
+pub struct History {
+    /// The time between two samples, in seconds.
+    pub interval_seconds: f64,
+    /// The number of the newest sample; ask for those after it next time.
+    pub newest: u64,
+    /// The samples, oldest first.
+    pub samples: Vec<Sample>,
+}
+
+/// What happened between two moments, and how things stood at the second one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sample {
+    /// Counts samples since the start.
+    pub number: u64,
+    /// How long ago it was taken, in seconds.
+    pub ago_seconds: f64,
+    /// Calls that ended, per second, in the order of the lanes: reads, writes, critical.
+    pub calls_per_second: [f64; 3],
+    /// Calls that failed for the nodes' or dbopt's reasons, per second.
+    pub errors_per_second: f64,
+    /// The time that half of the calls stayed below, in milliseconds; absent if there were none.
+    pub p50_ms: Option<f64>,
+    /// The time that 99 of 100 calls stayed below, in milliseconds; absent if there were none.
+    pub p99_ms: Option<f64>,
+    /// Connections lent to calls, in percent of the most that may be open.
+    pub utilization_percent: f64,
+    /// Calls that wait for a connection.
+    pub waiting: usize,
+    /// Look-ups in the cache that needed no load, in percent; absent if there were none.
+    pub hit_rate_percent: Option<f64>,
+    /// Calls refused by rate limits, per second.
+    pub refused_per_second: f64,
+    /// Every node.
+    pub nodes: Vec<NodeSample>,
+}
+
+/// One node in a [`Sample`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NodeSample {
+    /// The name.
+    pub name: Arc<str>,
+    /// How far behind it is, in seconds; absent while unknown.
+    pub lag_seconds: Option<f64>,
+    /// Calls that ended there, per second, whatever their lane.
+    pub calls_per_second: f64,
+}
+
+/// Everything that only grows, at one moment.
+#[derive(Debug, Clone, Default)]
+struct Totals {
+    calls: [u64; 3],
+    by_node: Vec<u64>,
+    errors: u64,
+    latency: HistogramCounts,
+    lookups: u64,
+    hits: u64,
+    refused: u64,
+}
+
+impl Totals {
+    fn new(nodes: usize, counts: &[CallCounts]) -> Self {
+        let mut totals = Totals { by_node: vec![0; nodes], ..Totals::default() };
+        for counts in counts {
+            let calls = counts.latency.count();
+            if let Some(lane) = Lane::ALL.iter().position(|lane| *lane == counts.lane) {
+                totals.calls[lane] += calls;
+            }
+            totals.by_node[counts.node] += calls;
+            totals.errors += counts.infrastructure_errors;
+            totals.latency.add(&counts.latency);
+        }
+        totals
+    }
+}
+
+/// How things stand.
+#[derive(Debug, Default)]
+struct Standing {
+    utilization_percent: f64,
+    waiting: usize,
+    /// Name and lag of every node, with its place.
+    nodes: Vec<(usize, Arc<str>, Option<f64>)>,
+}
+
+fn sample(number: u64, before: &Totals, after: &Totals, standing: Standing, elapsed: Duration) -> Sample {
+    let seconds = elapsed.as_secs_f64().max(0.001);
+    let rate = |before: u64, after: u64| after.saturating_sub(before) as f64 / seconds;
+    let mut latency = after.latency.clone();
+    latency.subtract(&before.latency);
+    let ms = |q| latency.quantile(q).map(|seconds| seconds * 1e3);
+    let lookups = after.lookups.saturating_sub(before.lookups);
+    let hits = after.hits.saturating_sub(before.hits);
+    let calls_of = |totals: &Totals, node: usize| totals.by_node.get(node).copied().unwrap_or_default();
+    Sample {
+        number,
+        ago_seconds: 0.0,
+        calls_per_second: std::array::from_fn(|lane| rate(before.calls[lane], after.calls[lane])),
+        errors_per_second: rate(before.errors, after.errors),
+        p50_ms: ms(0.5),
+        p99_ms: ms(0.99),
+        utilization_percent: standing.utilization_percent,
+        waiting: standing.waiting,
+        hit_rate_percent: (lookups > 0).then(|| 100.0 * hits.min(lookups) as f64 / lookups as f64),
+        refused_per_second: rate(before.refused, after.refused),
+        nodes: standing
+            .nodes
+            .into_iter()
+            .map(|(node, name, lag_seconds)| NodeSample {
+                calls_per_second: rate(calls_of(before, node), calls_of(after, node)),
+                name,
+                lag_seconds,
+            })
+            .collect(),
+    }
+}
+
+/// The samples of an instance, newest last, with the times when they were taken.
+#[derive(Debug, Default)]
+pub(super) struct Samples(Mutex<VecDeque<(Instant, Sample)>>);
+
+impl Samples {
+    fn push(&self, sample: Sample) {
+        let mut kept = self.0.lock();
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        kept.push_back((Instant::now(), sample));
+    }
+
+    fn after(&self, number: u64) -> History {
+        let kept = self.0.lock();
+        let aged =
+            |(at, sample): &(Instant, Sample)| Sample { ago_seconds: at.elapsed().as_secs_f64(), ..sample.clone() };
+        History {
+            interval_seconds: EVERY.as_secs_f64(),
+            newest: kept.back().map_or(0, |(_, sample)| sample.number),
+            samples: kept.iter().filter(|(_, sample)| sample.number > number).map(aged).collect(),
+        }
+    }
+}
+
+/// Takes samples for as long as the runtime lives.
+pub(super) async fn watch<B: Backend>(runtime: Weak<Runtime<B>>) {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    let Some(mut before) = runtime.upgrade().map(|runtime| runtime.totals()) else { return };
+    let mut at = Instant::now();
+    for number in 1.. {
+        ticks.tick().await;
+        let Some(runtime) = runtime.upgrade() else { return };
+        let (after, now) = (runtime.totals(), Instant::now());
+        runtime.samples.push(sample(number, &before, &after, runtime.standing(), now - at));
+        (before, at) = (after, now);
+    }
+}
+
+impl<B: Backend> Runtime<B> {
+    /// The samples of the last quarter of an hour that come after the one of this number; 0 gives all.
+    pub fn history(&self, after: u64) -> History {
+        self.samples.after(after)
+    }
+
+    fn totals(&self) -> Totals {
+        let cache = self.cache.status();
+        Totals {
+            lookups: cache.l1_hits + cache.l1_misses,
+            hits: cache.l1_hits + cache.l2_hits,
+            refused: self.limiter.status().methods.iter().map(|checks| checks.refused).sum(),
+            ..Totals::new(self.pools.len(), &self.calls.counts())
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        let topology = self.cluster.topology();
+        let in_use: usize = self.pools.iter().flatten().map(|pool| pool.in_use()).sum();
+        let there = topology.nodes.iter().enumerate().filter(|(_, node)| node.state != NodeState::Vacant);
+        Standing {
+            utilization_percent: 100.0 * in_use as f64 / self.budget.max() as f64,
+            waiting: self.pools.iter().flatten().map(|pool| pool.status().waiting).sum(),
+            nodes: there.map(|(i, node)| (i, node.name.clone(), node.lag.seconds())).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(node: usize, lane: Lane, fast: u64, slow: u64, failed: u64) -> CallCounts {
+        let mut latency = HistogramCounts::default();
+        (latency.buckets[3], latency.buckets[10]) = (fast, slow);
+        CallCounts {
+            id: 0,
+            method: "Things::value",
+            node,
+            lane,
+            latency,
+            application_errors: 7,
+            infrastructure_errors: failed,
+            elsewhere: 0.0,
+            given_up: HistogramCounts::default(),
+        }
+    }
+
+    #[test]
+    fn a_sample_tells_of_its_own_time_only() {
+        let before = Totals::new(2, &[counts(0, Lane::Write, 10, 0, 0), counts(1, Lane::Read, 1000, 1000, 5)]);
+        let mut after = Totals::new(2, &[counts(0, Lane::Write, 30, 0, 0), counts(1, Lane::Read, 1198, 1002, 9)]);
+        (after.lookups, after.hits, after.refused) = (50, 40, 6);
+        let standing = Standing {
+            utilization_percent: 12.5,
+            waiting: 3,
+            nodes: vec![(0, "a".into(), Some(0.0)), (1, "b".into(), None)],
+        };
+        let sample = sample(9, &before, &after, standing, Duration::from_secs(2));
+        assert_eq!(sample.calls_per_second, [100.0, 10.0, 0.0]);
+        assert_eq!((sample.errors_per_second, sample.refused_per_second), (2.0, 3.0));
+        assert_eq!((sample.hit_rate_percent, sample.waiting, sample.utilization_percent), (Some(80.0), 3, 12.5));
+        assert!(sample.p50_ms.is_some_and(|p50| p50 < 1.0), "the slow ones were before: {sample:?}");
+        let nodes: Vec<_> = sample.nodes.iter().map(|n| (&*n.name, n.calls_per_second, n.lag_seconds)).collect();
+        assert_eq!(nodes, [("a", 10.0, Some(0.0)), ("b", 100.0, None)]);
+    }
+
+    #[test]
+    fn nothing_happened_is_not_zero_milliseconds() {
+        let totals = Totals::new(1, &[counts(0, Lane::Read, 10, 0, 0)]);
+        let sample = sample(1, &totals, &totals, Standing::default(), Duration::ZERO);
+        assert_eq!((sample.p50_ms, sample.p99_ms, sample.hit_rate_percent), (None, None, None));
+        assert_eq!(sample.calls_per_second, [0.0; 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quarter_of_an_hour_is_kept_and_told_piece_by_piece() {
+        let samples = Samples::default();
+        assert_eq!((samples.after(0).newest, samples.after(0).samples.len()), (0, 0));
+        for number in 1..=500 {
+            tokio::time::advance(EVERY).await;
+            samples.push(sample(number, &Totals::default(), &Totals::default(), Standing::default(), EVERY));
+        }
+        let all = samples.after(0);
+        assert_eq!((all.samples.len(), all.newest, all.samples[0].number), (450, 500, 51));
+        assert_eq!((all.samples[0].ago_seconds, all.samples[449].ago_seconds), (898.0, 0.0));
+        let new: Vec<u64> = samples.after(498).samples.iter().map(|sample| sample.number).collect();
+        assert_eq!(new, [499, 500]);
+        assert!(samples.after(u64::MAX).samples.is_empty());
+    }
+}

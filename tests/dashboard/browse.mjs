@@ -1,0 +1,84 @@
+// Opens the dashboard in a browser, reads what it says, clicks through every part of it, and takes pictures.
+
+import assert from "node:assert/strict";
+import { chromium } from "playwright-core";
+
+const [, , executablePath, url, shots, state, ...words] = process.argv;
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+const complaints = [];
+
+async function open(options, address = url) {
+  const page = await browser.newPage(options);
+  // What the browser itself refuses (a policy, a file that is missing) is a fault of the page; an application that does not answer is not.
+  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+  page.on("pageerror", (error) => complaints.push(error.message));
+  page.on("request", (request) => request.url().startsWith(new URL(url).origin) || request.url().startsWith("data:") || complaints.push(`asks ${request.url()}`));
+  await page.goto(address);
+  await page.locator("#verdict .verdict").waitFor();
+  return page;
+}
+
+try {
+  const page = await open({ viewport: { width: 1300, height: 1000 }, colorScheme: "light" });
+  const verdict = page.locator("#verdict");
+  for (const word of words) await verdict.filter({ hasText: word }).waitFor({ timeout: 20_000 });
+  await page.locator("#plot-lag canvas").waitFor();
+  await page.locator("#fresh", { hasText: "live" }).waitFor();
+
+  // Every link of the page leads to a part that is there and has something in it.
+  for (const link of await page.locator("nav a").all()) {
+    await link.click();
+    const target = await link.getAttribute("href");
+    const text = await page.locator(target).innerText();
+    assert.ok(text.trim().split("\n").length > 1, `${target} is empty: ${text}`);
+  }
+  // Every chart has a picture of its own and says in words what it shows.
+  const charts = await page.locator(".plot").all();
+  assert.equal(charts.length, 8);
+  for (const chart of charts) {
+    await chart.scrollIntoViewIfNeeded();
+    await chart.locator(".u-over").hover();
+    assert.match(await chart.locator("[role=img]").getAttribute("aria-label"), /, now: /);
+  }
+  // Every node opens by keyboard, and stays open while the page is drawn anew.
+  for (const node of await page.locator(".node").all()) {
+    const name = await node.getAttribute("data-name");
+    await page.locator(`.node[data-name="${name}"] summary`).focus();
+    await page.keyboard.press("Enter");
+    await page.waitForTimeout(2500);
+    const details = page.locator(`.node[data-name="${name}"] details`);
+    assert.ok(await details.evaluate((element) => element.open), `${name} closed by itself`);
+    assert.match(await details.innerText(), /position/);
+    await page.locator(`.node[data-name="${name}"] summary`).press("Enter");
+  }
+  await page.evaluate(() => scrollTo(0, 0));
+  await page.screenshot({ path: `${shots}/${state}.png`, fullPage: true });
+
+  // Dark, by the button, and it is remembered.
+  await page.locator("#theme").click();
+  await page.reload();
+  await page.locator("#plot-lag canvas").waitFor();
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
+  await page.screenshot({ path: `${shots}/${state}-dark.png`, fullPage: true });
+  await page.close();
+
+  const phone = await open({ viewport: { width: 375, height: 800 }, colorScheme: "light" });
+  await phone.locator("#plot-lag canvas").waitFor();
+  const [inner, outer] = await phone.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
+  assert.ok(inner <= outer, `wider than a phone: ${inner} of ${outer}`);
+  await phone.screenshot({ path: `${shots}/${state}-phone.png`, fullPage: true });
+  await phone.close();
+
+  // Nested below another path it finds its files and data all the same.
+  const nested = await open({}, new URL("operations/db", url).href);
+  await nested.locator("#plot-lag canvas").waitFor();
+  await nested.close();
+
+  assert.deepEqual(complaints, []);
+  console.log(`${state}: as it should be`);
+} catch (error) {
+  console.error(`${state}: ${error.message}`, complaints);
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+}
