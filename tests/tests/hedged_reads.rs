@@ -11,7 +11,7 @@ use dbopt_tests::outage::metrics;
 use dbopt_tests::{Things, calls, cluster, config, connect, prepared, until};
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Double, Integer, Text};
+use diesel::sql_types::{Bool, Double, Integer};
 use diesel_async::RunQueryDsl;
 use tokio::time::Instant;
 
