@@ -80,6 +80,7 @@ pub struct Op {
     idempotent: bool,
     transaction: bool,
     max_concurrent: Option<NonZeroU32>,
+    hedge: Option<Duration>,
     location: Option<Location>,
     id: OnceLock<usize>,
 }
@@ -98,6 +99,7 @@ impl Op {
             idempotent: false,
             transaction: true,
             max_concurrent: None,
+            hedge: None,
             location: None,
             id: OnceLock::new(),
         }
@@ -136,6 +138,12 @@ impl Op {
     /// Runs at most so many calls of the method at once in a process; others wait. 0: as many as there are connections.
     pub const fn max_concurrent(mut self, calls: u32) -> Self {
         self.max_concurrent = NonZeroU32::new(calls);
+        self
+    }
+
+    /// Asks a second replica too when the first has not answered for so long. Zero: never.
+    pub const fn hedge(mut self, after: Duration) -> Self {
+        self.hedge = if after.is_zero() { None } else { Some(after) };
         self
     }
 
@@ -186,6 +194,11 @@ impl Op {
             Some(calls) => Some(calls.get()),
             None => None,
         }
+    }
+
+    /// After which time without an answer a second replica is asked too, if the method says so.
+    pub const fn hedged_after(&self) -> Option<Duration> {
+        self.hedge
     }
 
     /// The lane whose connections it uses.

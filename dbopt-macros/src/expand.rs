@@ -6,6 +6,8 @@ mod limited;
 mod text;
 mod twin;
 
+use std::time::Duration;
+
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
@@ -90,7 +92,7 @@ fn attempts(method: &Method<'_>, after: Option<TokenStream>, krate: &TokenStream
     if method.operation.runs_again() {
         return repeated(method, &acquire, after, krate);
     }
-    let body = body(method, krate);
+    let body = body(method, |argument| passed(argument, krate), krate);
     let finish = quote_spanned!(at_return=> __dbopt_call.finish_once(__dbopt_lease, __dbopt_attempt).await);
     quote_spanned! {site=>
         #acquire
@@ -107,14 +109,22 @@ fn repeated(
     after: Option<TokenStream>,
     krate: &TokenStream,
 ) -> TokenStream {
-    let body = body(method, krate);
+    let run = match method.operation.hedge {
+        Some(_) => hedged(method, krate),
+        None => {
+            let body = body(method, |argument| passed(argument, krate), krate);
+            quote_spanned! {Span::mixed_site()=>
+                #body
+                let __dbopt_attempt = __dbopt_call.run(__dbopt_body).await;
+            }
+        }
+    };
     let at_return = located(method.returns);
     let finish = quote_spanned!(at_return=> __dbopt_call.finish(__dbopt_lease, __dbopt_attempt).await);
     quote_spanned! {Span::mixed_site()=>
         loop {
             #acquire
-            #body
-            let __dbopt_attempt = __dbopt_call.run(__dbopt_body).await;
+            #run
             #after
             if let ::core::option::Option::Some(__dbopt_result) = #finish {
                 break __dbopt_result;
@@ -123,11 +133,45 @@ fn repeated(
     }
 }
 
+/// The body runs on its connection and, should that take long, on one of another replica. The second run is in a box: most calls do
+/// without it. It owns its arguments, as one that is no more than `Send` cannot be lent to it.
+fn hedged(method: &Method<'_>, krate: &TokenStream) -> TokenStream {
+    let first = body(method, |argument| passed(argument, krate), krate);
+    let second = body(method, |argument| hygienic(&argument.name).into_token_stream(), krate);
+    let copies = method.arguments.iter().filter(|argument| argument.cloned).map(|argument| {
+        let (cfg, name, copy) = (&argument.cfg, hygienic(&argument.name), passed(argument, krate));
+        quote_spanned!(Span::mixed_site()=> #(#cfg)* let #name = #copy;)
+    });
+    quote_spanned! {Span::mixed_site()=>
+        let mut __dbopt_second = ::core::option::Option::None;
+        let mut __dbopt_attempt = {
+            #first
+            let mut __dbopt_body = ::core::pin::pin!(__dbopt_body);
+            match __dbopt_call.begin(__dbopt_body.as_mut()).await {
+                #krate::__private::Begun::Ended(__dbopt_attempt) => __dbopt_attempt,
+                #krate::__private::Begun::Slow(__dbopt_other) => {
+                    #(#copies)*
+                    let __dbopt_second = __dbopt_second.insert(::std::boxed::Box::pin(async move {
+                        let mut __dbopt_lease = __dbopt_other;
+                        #second
+                        let __dbopt_result = __dbopt_body.await;
+                        (__dbopt_lease, __dbopt_result)
+                    }));
+                    __dbopt_call.race(__dbopt_body, __dbopt_second.as_mut()).await
+                }
+            }
+        };
+        if let ::core::option::Option::Some(__dbopt_second) = __dbopt_second {
+            __dbopt_attempt = __dbopt_call.settle(&mut __dbopt_lease, __dbopt_attempt, __dbopt_second).await;
+        }
+    }
+}
+
 /// `let __dbopt_body = Self::find_in(self, lend(..), ..);`
-fn body(method: &Method<'_>, krate: &TokenStream) -> TokenStream {
+fn body(method: &Method<'_>, passed: impl Fn(&Argument<'_>) -> TokenStream, krate: &TokenStream) -> TokenStream {
     let loan = loan(method, krate);
     combinations(&method.arguments, |arguments| {
-        let call = call(method, &loan, arguments.iter().map(|argument| passed(argument, krate)));
+        let call = call(method, &loan, arguments.iter().map(|argument| passed(argument)));
         quote_spanned!(Span::mixed_site()=> let __dbopt_body = #call;)
     })
 }
@@ -187,18 +231,28 @@ fn passed(argument: &Argument<'_>, krate: &TokenStream) -> TokenStream {
 fn operation(method: &Method<'_>, scope: &Scope<'_>) -> TokenStream {
     let site = Span::mixed_site();
     let krate = &scope.krate;
-    let Operation { intent, critical, max_staleness, from_primary, idempotent, without_transaction, max_concurrent } =
-        method.operation;
+    let Operation {
+        intent,
+        critical,
+        max_staleness,
+        from_primary,
+        idempotent,
+        without_transaction,
+        max_concurrent,
+        hedge,
+    } = method.operation;
     let ident = &method.source.sig.ident;
     let name = format!("{}::{}", scope.name, plain(ident));
     let intent = match intent {
         Intent::Read => quote_spanned!(site=> Read),
         Intent::Write => quote_spanned!(site=> Write),
     };
-    let staleness = max_staleness.map(|staleness| {
-        let millis = u64::try_from(staleness.as_millis()).unwrap_or(u64::MAX);
-        quote_spanned!(site=> .max_staleness(::core::time::Duration::from_millis(#millis)))
-    });
+    let duration = |duration: Duration| {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        quote_spanned!(site=> ::core::time::Duration::from_millis(#millis))
+    };
+    let staleness = max_staleness.map(duration).map(|limit| quote_spanned!(site=> .max_staleness(#limit)));
+    let hedge = hedge.map(duration).map(|after| quote_spanned!(site=> .hedge(#after)));
     let critical = critical.then(|| quote_spanned!(site=> .critical()));
     let primary = from_primary.then(|| quote_spanned!(site=> .from_primary()));
     let idempotent = idempotent.then(|| quote_spanned!(site=> .idempotent()));
@@ -211,7 +265,7 @@ fn operation(method: &Method<'_>, scope: &Scope<'_>) -> TokenStream {
     let at = quote_spanned!(ident.span()=> ::core::module_path!(), ::core::file!(), ::core::line!());
     quote_spanned! {site=>
         #krate::__private::Op::new(#name, #krate::__private::Intent::#intent)
-            #critical #staleness #primary #idempotent #transaction #concurrent
+            #critical #staleness #primary #idempotent #transaction #concurrent #hedge
             .at(#at)
     }
 }

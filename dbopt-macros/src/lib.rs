@@ -147,9 +147,10 @@ pub fn repository(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// | `max_staleness = "2s"` | what the configuration says | replicas further behind are skipped |
 /// | `from = "primary"` | replicas first | the primary only: for reads that must see every committed write |
 /// | `max_concurrent = 20` | as many as there are connections | so many calls run at once in a process; others wait for their turn as long as for a connection |
+/// | `hedge = "50ms"` | one replica | a second replica is asked too when the first has not answered for so long; the first answer counts |
 ///
 /// Durations are whole numbers with `ms`, `s`, `m`, `h` or `d`, also summed: `"1m30s"`. `max_staleness` and `from` exclude each other,
-/// as the primary is never behind.
+/// as the primary is never behind; so do `hedge` and `from`.
 ///
 /// ```ignore
 /// #[read(max_staleness = "2s")]

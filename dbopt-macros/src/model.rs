@@ -102,6 +102,7 @@ pub(crate) struct Read {
     pub(crate) max_staleness: Option<Given<Duration>>,
     pub(crate) from_primary: Option<Given<()>>,
     pub(crate) max_concurrent: Option<Given<NonZeroU32>>,
+    pub(crate) hedge: Option<Given<Duration>>,
 }
 
 #[derive(Default)]
@@ -234,6 +235,8 @@ pub(crate) struct Operation {
     pub(crate) idempotent: bool,
     pub(crate) without_transaction: bool,
     pub(crate) max_concurrent: Option<NonZeroU32>,
+    /// After which time the body runs on a second replica, too.
+    pub(crate) hedge: Option<Duration>,
 }
 
 impl Operation {

@@ -39,6 +39,7 @@ pictures! {
     read: method(&format!("#[read] {FIND}"));
     read_max_staleness: method(&format!("#[read(max_staleness = \"2s\")] {FIND}"));
     read_from_primary: method(&format!("#[read(from = \"primary\")] {FIND}"));
+    read_hedge: method(&format!("#[read(hedge = \"50ms\")] {FIND}"));
     read_max_concurrent: method(&format!("#[read(max_concurrent = 20)] {FIND}"));
     write: method(&format!("#[write] {FIND}"));
     write_idempotent: method(&format!("#[write(idempotent)] {FIND}"));
@@ -201,7 +202,7 @@ fn the_table_is_complete() {
     let table: Vec<(&str, Vec<&str>)> =
         HELPERS.iter().map(|helper| (helper.name, helper.options.iter().map(|option| option.name).collect())).collect();
     let expected: Vec<(&str, Vec<&str>)> = vec![
-        ("read", vec!["max_staleness", "from", "max_concurrent"]),
+        ("read", vec!["max_staleness", "from", "max_concurrent", "hedge"]),
         ("write", vec!["invalidates", "write_through", "idempotent", "transaction", "max_concurrent"]),
         ("critical", vec![]),
         (

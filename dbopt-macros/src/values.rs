@@ -38,6 +38,7 @@ pub(crate) fn read(options: Vec<Opt>, errors: &mut Errors) -> Read {
             "max_staleness" => read.max_staleness = option.duration(errors),
             "from" => read.from_primary = option.choice(&[("primary", ())], errors),
             "max_concurrent" => read.max_concurrent = calls(&option, errors),
+            "hedge" => read.hedge = option.duration(errors),
             _ => option.unread(errors),
         }
     }

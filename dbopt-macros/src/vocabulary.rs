@@ -37,6 +37,7 @@ pub(crate) const READ: Helper = Helper {
         option("max_staleness", r#"max_staleness = "2s""#),
         option("from", r#"from = "primary""#),
         option("max_concurrent", "max_concurrent = 20"),
+        option("hedge", r#"hedge = "50ms""#),
     ],
 };
 

@@ -109,6 +109,13 @@ pub struct FakeConnection {
     life: usize,
 }
 
+impl FakeConnection {
+    /// Where it leads.
+    pub fn node(&self) -> &Arc<FakeNode> {
+        &self.node
+    }
+}
+
 impl Drop for FakeConnection {
     fn drop(&mut self) {
         self.node.open.fetch_sub(1, Ordering::SeqCst);

@@ -30,12 +30,20 @@ pub struct Series {
     infrastructure_errors: AtomicU64,
     /// What of all latencies was spent on other nodes before.
     elsewhere_nanos: AtomicU64,
+    /// How long calls had taken at least that were answered by another node first; rare, so made at the first.
+    given_up: OnceLock<Box<Histogram>>,
 }
 
 impl Series {
     /// Notes that a call that is recorded here spent so much of its time on other nodes.
     pub fn spent_elsewhere(&self, time: Duration) {
         self.elsewhere_nanos.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// Notes that the node had not answered a call after this time, when another one did. It is no call of this series; who compares nodes
+    /// counts it.
+    pub fn given_up(&self, after: Duration) {
+        self.given_up.get_or_init(Box::default).record(after);
     }
 
     /// Counts one call.
@@ -102,6 +110,8 @@ pub struct CallCounts {
     pub infrastructure_errors: u64,
     /// What of all latencies was spent on other nodes before, in seconds.
     pub elsewhere: f64,
+    /// How long calls had taken at least that another node answered first. They are counted there, not here.
+    pub given_up: HistogramCounts,
 }
 
 /// The calls of every method.
@@ -160,6 +170,7 @@ impl Calls {
                     application_errors: series.application_errors.load(Ordering::Relaxed),
                     infrastructure_errors: series.infrastructure_errors.load(Ordering::Relaxed),
                     elsewhere: series.elsewhere_nanos.load(Ordering::Relaxed) as f64 / 1e9,
+                    given_up: series.given_up.get().map(|times| times.counts()).unwrap_or_default(),
                 });
             }
         }

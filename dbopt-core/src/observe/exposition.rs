@@ -13,7 +13,7 @@ use super::calls::{CallCounts, Calls};
 use super::histogram::{BOUNDS, HistogramCounts};
 use super::limits::LimitCounts;
 use super::nodes::{self, NodeGauges};
-use super::resilience::{self, CircuitCounts, RetryCounts};
+use super::resilience::{self, CircuitCounts, HedgeCounts, RetryCounts};
 
 /// Everything that is measured at the moment of the scrape.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +30,8 @@ pub struct Gauges {
     pub circuits: Vec<CircuitCounts>,
     /// Reads that the primary did not serve in place of replicas.
     pub reads_shed: u64,
+    /// Reads that were asked twice.
+    pub hedges: HedgeCounts,
     /// What was repeated.
     pub retries: RetryCounts,
     /// The cache's counters, where there is a cache.
@@ -93,6 +95,7 @@ impl Collector for Scrape {
         self.encode_pools(&mut encoder)?;
         resilience::circuits(&mut encoder, &self.gauges.circuits)?;
         resilience::retries(&mut encoder, &self.gauges.retries)?;
+        resilience::hedges(&mut encoder, self.gauges.hedges)?;
         if let Some(cache) = &self.gauges.cache {
             cache.encode(&mut encoder)?;
         }

@@ -16,4 +16,4 @@ pub use exposition::{Gauges, PoolGauges, openmetrics};
 pub use histogram::{BOUNDS, Histogram, HistogramCounts};
 pub use limits::LimitCounts;
 pub use nodes::NodeGauges;
-pub use resilience::{CircuitCounts, RetryCounts};
+pub use resilience::{CircuitCounts, HedgeCounts, RetryCounts};

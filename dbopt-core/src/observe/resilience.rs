@@ -4,6 +4,7 @@ use std::fmt;
 
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge};
+use serde::Serialize;
 
 /// A circuit at the moment of the scrape.
 #[derive(Debug, Clone)]
@@ -29,6 +30,30 @@ pub struct RetryCounts {
     pub bodies: u64,
     /// Retries that the budget refused.
     pub refused: u64,
+}
+
+/// Reads that were asked of a second replica, until the moment of the scrape.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct HedgeCounts {
+    /// The second answered first.
+    pub won: u64,
+    /// The first answered first.
+    pub lost: u64,
+    /// The second met an error of its node, or neither answered in time.
+    pub failed: u64,
+    /// Not asked twice because there had been too many.
+    pub refused: u64,
+}
+
+pub(super) fn hedges(encoder: &mut DescriptorEncoder<'_>, counts: HedgeCounts) -> fmt::Result {
+    let help = "Reads that were asked of a second replica, by what came of it: won (it answered first), lost, failed";
+    let mut hedged = encoder.encode_descriptor("dbopt_reads_hedged", help, None, MetricType::Counter)?;
+    for (outcome, count) in [("won", counts.won), ("lost", counts.lost), ("failed", counts.failed)] {
+        ConstCounter::new(count).encode(hedged.encode_family(&[("outcome", outcome)])?)?;
+    }
+    let help = "Slow reads that were not asked of a second replica because there had been too many";
+    let refused = encoder.encode_descriptor("dbopt_hedge_budget_exhausted", help, None, MetricType::Counter)?;
+    ConstCounter::new(counts.refused).encode(refused)
 }
 
 pub(super) fn circuits(encoder: &mut DescriptorEncoder<'_>, all: &[CircuitCounts]) -> fmt::Result {

@@ -32,6 +32,9 @@ pub struct Config {
     /// refused. Critical calls, reads `from = "primary"` and reads of one's own writes are not counted. Too low: users see errors
     /// although the primary has room. Too high: reads take the time that writes need.
     pub primary_reads: f64,
+    /// Which share of the reads may be asked of a second replica (`#[read(hedge = "50ms")]`), besides one a second. Default 0.05; 0: none. Too low: when a replica turns slow, most of its
+    /// reads stay slow. Too high: replicas that are all slow get that much more to do.
+    pub hedge_budget: f64,
 }
 
 impl Default for Config {
@@ -42,6 +45,7 @@ impl Default for Config {
             balance: Policy::Weighted,
             slow_start: Duration::from_secs(15),
             primary_reads: 0.5,
+            hedge_budget: 0.05,
         }
     }
 }
@@ -69,6 +73,12 @@ impl Config {
             found.push(format!(
                 "routing.primary_reads = {}: write a share of the connections for reads from 0 (none) to 1 (all)",
                 self.primary_reads
+            ));
+        }
+        if !(0.0..=0.5).contains(&self.hedge_budget) {
+            found.push(format!(
+                "routing.hedge_budget = {}: write a share of the reads up to 0.5, such as 0.05; 0 to ask none twice",
+                self.hedge_budget
             ));
         }
         found

@@ -223,6 +223,7 @@ mod tests {
             application_errors: 7,
             infrastructure_errors: failed,
             elsewhere: 0.0,
+            given_up: HistogramCounts::default(),
         }
     }
 

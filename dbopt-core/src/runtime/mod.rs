@@ -9,6 +9,7 @@ mod call;
 pub mod config;
 mod discovery;
 mod events;
+mod hedging;
 mod history;
 mod hosts;
 #[cfg(feature = "http")]
@@ -30,7 +31,7 @@ use futures_util::future::join_all;
 pub use balancing::StandInStatus;
 pub use cached::{CachedCall, CachedMethod, CallKey, Look, Next, Sharing, TextKey};
 pub use caching::{Caching, PatternError, Warmed};
-pub use call::{Attempt, Call};
+pub use call::{Attempt, Begun, Call};
 pub use config::{Config, Secret};
 pub use events::{Event, EventKind};
 pub use history::{History, NodeSample, Sample};
@@ -51,6 +52,7 @@ use balancing::StandIns;
 use bulkhead::Bulkheads;
 use discovery::Discovery;
 use events::Events;
+use hedging::Hedges;
 use history::Samples;
 use outbox::Outbox;
 use resilience::Resilience;
@@ -100,6 +102,7 @@ pub struct Runtime<B: Backend> {
     resilience: Resilience,
     balancer: Balancer,
     stand_ins: StandIns,
+    hedges: Hedges,
     discovery: Option<Arc<Discovery>>,
     closing: AtomicBool,
     tasks: Tasks,
@@ -187,6 +190,7 @@ impl<B: Backend> Runtime<B> {
             resilience: Resilience::new(&config.retry),
             balancer: Balancer::new(config.routing.clone(), config.capacities()),
             stand_ins: StandIns::new(&config),
+            hedges: Hedges::new(&config.routing),
             discovery,
             config,
             cluster,

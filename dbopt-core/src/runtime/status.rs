@@ -13,7 +13,8 @@ use crate::cache::store::CacheStatus;
 use crate::cluster::{Feeder, HostReading, NodeState, NodeView, Receiver};
 use crate::limit::{LimitStatus, MethodChecks};
 use crate::observe::{
-    CacheCounts, CallCounts, CircuitCounts, Gauges, HistogramCounts, LimitCounts, NodeGauges, PoolGauges, openmetrics,
+    CacheCounts, CallCounts, CircuitCounts, Gauges, HedgeCounts, HistogramCounts, LimitCounts, NodeGauges, PoolGauges,
+    openmetrics,
 };
 use crate::op::Lane;
 use crate::pool::PoolStatus;
@@ -35,6 +36,8 @@ pub struct Status {
     pub connections: Connections,
     /// Reads that the primary serves in place of replicas.
     pub primary_reads: StandInStatus,
+    /// Reads that were asked of a second replica.
+    pub hedges: HedgeCounts,
     /// Every circuit that is not closed, with its last cause; the others are beside their pools.
     pub open_circuits: Vec<OpenCircuit>,
     /// What the cache did.
@@ -197,6 +200,7 @@ impl<B: Backend> Runtime<B> {
                 utilization_percent: 100.0 * in_use as f64 / self.budget.max() as f64,
             },
             primary_reads: self.stand_ins.status(),
+            hedges: self.hedges.counts(),
             cache: self.cache.status(),
             limits: self.limiter.status(),
             alerts: self.alerting.active(),
@@ -258,6 +262,7 @@ impl<B: Backend> Runtime<B> {
                 .flat_map(|n| n.pools.iter().map(move |p| circuit_counts(&n.name, p)))
                 .collect(),
             reads_shed: status.primary_reads.shed,
+            hedges: status.hedges,
             retries: self.retry_counts(),
             cache: self.cache.is_enabled().then(|| self.cache_counts(&status.cache)),
             limits: self.config.limit.enabled.then(|| limit_counts(&status.limits)),

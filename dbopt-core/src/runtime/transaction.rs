@@ -1,9 +1,10 @@
 //! Calls written as closures: what the macros write as methods.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 
-use super::Runtime;
+use super::{Begun, Runtime};
 use crate::backend::Backend;
 use crate::op::{Intent, Op};
 
@@ -116,7 +117,24 @@ impl<B: Backend> Runtime<B> {
             let mut call = self.call(op);
             loop {
                 let mut lease = call.acquire().await?;
-                let attempt = call.run(body(&mut *lease)).await;
+                let mut second = None;
+                let mut attempt = {
+                    let mut first = pin!(body(&mut *lease));
+                    match call.begin(first.as_mut()).await {
+                        Begun::Ended(attempt) => attempt,
+                        Begun::Slow(other) => {
+                            let second = second.insert(Box::pin(async {
+                                let mut other = other;
+                                let result = body(&mut *other).await;
+                                (other, result)
+                            }));
+                            call.race(first, second.as_mut()).await
+                        }
+                    }
+                };
+                if let Some(second) = second {
+                    attempt = call.settle(&mut lease, attempt, second).await;
+                }
                 if let Some(result) = call.finish(lease, attempt).await {
                     return result;
                 }

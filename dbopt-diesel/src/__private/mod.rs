@@ -3,7 +3,7 @@
 pub use dbopt_core::cache::{Cached, Codec, InMemory, Serde};
 pub use dbopt_core::limit::Limited;
 pub use dbopt_core::op::{Intent, Op};
-pub use dbopt_core::runtime::{Attempt, CachedMethod, Look, Next};
+pub use dbopt_core::runtime::{Attempt, Begun, CachedMethod, Look, Next};
 
 use std::any::Any;
 use std::fmt;

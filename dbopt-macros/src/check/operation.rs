@@ -1,7 +1,7 @@
 //! What the helpers say together.
 
 use crate::errors::Errors;
-use crate::model::{Cached, Cost, Given, Helpers, Intent, Layers, Operation, RateLimited};
+use crate::model::{Cached, Cost, Given, Helpers, Intent, Layers, Operation, RateLimited, Read};
 
 pub(super) fn decide(helpers: &Helpers, errors: &mut Errors) -> Operation {
     contradictions(helpers, errors);
@@ -24,6 +24,7 @@ pub(super) fn decide(helpers: &Helpers, errors: &mut Errors) -> Operation {
             .and_then(|read| read.max_concurrent.as_ref())
             .or(write.and_then(|write| write.max_concurrent.as_ref()))
             .map(|given| given.value),
+        hedge: read.and_then(|read| read.hedge.as_ref()).map(|given| given.value),
     }
 }
 
@@ -58,6 +59,7 @@ fn contradictions(helpers: &Helpers, errors: &mut Errors) {
         }
     }
     let Some(read) = &helpers.read else { return };
+    hedging(&read.value, helpers, errors);
     let Some(staleness) = &read.value.max_staleness else { return };
     if let Some(Given { tokens, .. }) = &read.value.from_primary {
         let message = "`from = \"primary\"` leaves nothing for `max_staleness` to do, as the primary is never behind: keep \
@@ -67,6 +69,19 @@ fn contradictions(helpers: &Helpers, errors: &mut Errors) {
     if helpers.critical.is_some() {
         let message = "`max_staleness` has nothing to do on a `#[critical]` read, which goes to the primary: remove it";
         errors.at(&staleness.tokens, message);
+    }
+}
+
+/// Only what replicas answer can be asked of two of them.
+fn hedging(read: &Read, helpers: &Helpers, errors: &mut Errors) {
+    let Some(hedge) = &read.hedge else { return };
+    if read.from_primary.is_some() {
+        let message = "`hedge` asks a second replica, and `from = \"primary\"` wants none: keep one of them";
+        errors.at(&hedge.tokens, message);
+    }
+    if helpers.critical.is_some() {
+        let message = "`hedge` asks a second replica, and a `#[critical]` read goes to the primary: remove it";
+        errors.at(&hedge.tokens, message);
     }
 }
 

@@ -99,7 +99,10 @@ impl Window {
 
     fn add(&mut self, counts: &CallCounts, kept: f64) {
         let mut new = Sums::default();
-        for (i, (now, before)) in counts.latency.buckets.iter().zip(self.seen.buckets).enumerate() {
+        // A call that another node answered first says how long it takes here at least.
+        let mut times = counts.latency.clone();
+        times.add(&counts.given_up);
+        for (i, (now, before)) in times.buckets.iter().zip(self.seen.buckets).enumerate() {
             let more = now.saturating_sub(before) as f64;
             let lower = if i == 0 { 0.0 } else { BOUNDS[i - 1] };
             let upper = BOUNDS.get(i).copied().unwrap_or(lower);
@@ -110,8 +113,8 @@ impl Window {
         }
         // What a call lost on other nodes before it came here is not this one's.
         let elsewhere = (counts.elsewhere - self.seen_elsewhere).max(0.0);
-        new.seconds = (counts.latency.sum - self.seen.sum - elsewhere).max(0.0);
-        (self.seen, self.seen_elsewhere) = (counts.latency.clone(), counts.elsewhere);
+        new.seconds = (times.sum - self.seen.sum - elsewhere).max(0.0);
+        (self.seen, self.seen_elsewhere) = (times, counts.elsewhere);
         self.sums[LAST] = new;
         self.sums[LATELY].add(new, kept);
     }

@@ -96,13 +96,13 @@ impl<B: Backend> Call<'_, B> {
     }
 
     /// What readers of the target see at least: what it is known to show, and what it was chosen or checked for.
-    fn shown_by(&self, target: Target) -> Option<Position> {
+    pub(super) fn shown_by(&self, target: Target) -> Option<Position> {
         let topology = self.runtime.cluster.topology();
         Position::later(self.runtime.cluster.visible(&topology, target.node), self.wished())
     }
 
     /// What the call must see: what its load asks for, and what its caller has written.
-    fn wished(&self) -> Option<Position> {
+    pub(super) fn wished(&self) -> Option<Position> {
         Position::later(self.required, self.context.as_ref().and_then(Context::latest_token))
     }
 
@@ -122,6 +122,14 @@ impl<B: Backend> Call<'_, B> {
     }
 
     pub(super) fn make_plan(&self) -> Plan {
+        let number = match self.op.lane() {
+            Lane::Read => self.runtime.balancer.next_turn(),
+            _ => 0,
+        };
+        self.plan_of_turn(number)
+    }
+
+    pub(super) fn plan_of_turn(&self, number: usize) -> Plan {
         let cluster = &self.runtime.cluster;
         let topology = cluster.topology();
         let routing = &self.runtime.config.routing;
@@ -131,12 +139,7 @@ impl<B: Backend> Call<'_, B> {
             primary_only: self.primary_only || self.context.as_ref().is_some_and(Context::needs_primary),
             worth_waiting: routing.own_write_wait.max(self.runtime.config.cluster.probe_interval * 2),
         };
-        let balancer = &self.runtime.balancer;
-        let number = match self.op.lane() {
-            Lane::Read => balancer.next_turn(),
-            _ => 0,
-        };
-        let turn = Turn { schedule: &balancer.schedule(), number };
+        let turn = Turn { schedule: &self.runtime.balancer.schedule(), number };
         plan(self.op, &topology, wishes, turn, &Known { runtime: self.runtime, topology: &topology })
     }
 

@@ -244,7 +244,7 @@ impl<B: Backend> Call<'_, B> {
             && self.runtime.may_retry(Again::Body)
     }
 
-    fn suspect(&self) {
+    pub(super) fn suspect(&self) {
         if let Some(target) = self.at {
             self.runtime.cluster.suspect(target.node);
         }
@@ -258,7 +258,7 @@ impl<B: Backend> Call<'_, B> {
     }
 
     /// Tells the balancer that the node failed the call, wherever it goes now.
-    fn weighs_less(&self) {
+    pub(super) fn weighs_less(&self) {
         if let Some(Target { node, lane: Lane::Read, .. }) = self.at {
             self.runtime.balancer.failed(node);
         }

@@ -8,6 +8,7 @@ mod after;
 mod again;
 mod end;
 mod fate;
+mod hedge;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -29,6 +30,8 @@ use crate::op::Op;
 use crate::position::Position;
 use crate::route::{Plan, Target};
 use after::After;
+pub use hedge::Begun;
+use hedge::Hedge;
 
 /// One call of a method, from its routing to its result.
 pub struct Call<'a, B: Backend> {
@@ -70,6 +73,8 @@ pub struct Call<'a, B: Backend> {
     came_at: Instant,
     /// Its place among the reads that the primary serves for replicas.
     stand_in: Option<SemaphorePermit<'a>>,
+    /// Its second attempt on another replica, while there is one.
+    hedge: Option<Box<Hedge<B>>>,
 }
 
 /// How one run of a body ended.
@@ -117,6 +122,7 @@ impl<'a, B: Backend> Call<'a, B> {
             turn: None,
             came_at: started,
             stand_in: None,
+            hedge: None,
         }
     }
 
@@ -171,11 +177,15 @@ impl<'a, B: Backend> Call<'a, B> {
     /// # Cancel safety
     /// Dropping the future drops the body; what it left running on the server is cancelled when its lease is dropped.
     pub async fn run<F: Future>(&mut self, body: F) -> Attempt<F::Output> {
+        self.run_until(body, self.deadline).await
+    }
+
+    async fn run_until<F: Future>(&mut self, body: F, until: Instant) -> Attempt<F::Output> {
         let node = self.at.map_or(0, |target| target.node);
         let cluster = &self.runtime.cluster;
         let mut body = pin!(context::holding(self.op, body));
         let mut lost = pin!(cluster.lost(node));
-        let mut timer = pin!(sleep_until(self.deadline));
+        let mut timer = pin!(sleep_until(until));
         poll_fn(|cx| {
             if let Poll::Ready(result) = body.as_mut().poll(cx) {
                 return Poll::Ready(Attempt::Done(result));
