@@ -140,8 +140,7 @@ async fn status(settings: &Settings, check: bool, json: bool) -> Outcome {
     } else {
         println!("{}", show::status(&status));
     }
-    let well = status.plan.pending().next().is_none() && status.plan.drift.is_empty();
-    Ok(if well || !check { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status.plan.is_settled() || !check { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn plan(settings: &Settings, ahead: &Ahead) -> Outcome {
