@@ -11,7 +11,7 @@ const IN_TRANSACTIONS: [(&str, &str, &str); 7] = [
     ),
     (
         "02_slow",
-        "CREATE FUNCTION slow(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM pg_sleep(0.001); RETURN i; END $$;",
+        "CREATE FUNCTION slow(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM pg_sleep(0.003); RETURN i; END $$;",
         "DROP FUNCTION slow(int);",
     ),
     (

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dbopt_diesel::dev::Cluster;
 use dbopt_diesel::migrate::{Error, Forward};
-use dbopt_tests::migrations::{server, tables, two, value, versions};
+use dbopt_tests::migrations::{Folder, server, tables, two, value, versions};
 use dbopt_tests::until;
 use futures_util::future::join_all;
 

@@ -1,7 +1,22 @@
 //! Columns, and attributes of composite types.
 
 use super::changes::Change;
-use super::model::Object;
+use super::filler::filler;
+use super::model::{Catalog, Object};
+
+/// The rows of one that must not be null get something; what they had is lost.
+pub(super) fn create(column: &Object, before: &Catalog) -> Change {
+    let plain = Change::one(column.create.clone());
+    let lost = format!("the values that {} had are not restored", column.name);
+    let fills_itself = column.part("default").is_some() || column.part("identity").is_some();
+    let wanted = column.part("not_null").is_some() && !fills_itself;
+    let (Some(table), Some(value)) = (&column.of, filler(column, before).filter(|_| wanted)) else {
+        return plain.noting(lost);
+    };
+    let filled = format!("{} DEFAULT {value} NOT NULL", column.create);
+    let sql = vec![filled, format!("ALTER TABLE {table} ALTER COLUMN {} DROP DEFAULT", column.local)];
+    Change { sql, instead: plain.sql, note: None }.noting(format!("{lost}: its rows get {value}"))
+}
 
 pub(super) fn alter(was: &Object, is: &Object) -> Vec<Change> {
     let Some(table) = &is.of else { return Vec::new() };

@@ -72,6 +72,25 @@ fn a_type_change_takes_the_default_away_and_gives_it_back() {
 }
 
 #[test]
+fn a_column_that_must_not_be_null_comes_back_into_a_table_that_has_rows() {
+    let table = object(Kind::Table, "1", "s.t");
+    let mut mood = object(Kind::Enum, "2", "s.mood");
+    mood.parts = [("labels".to_owned(), Some("'it''s, fine', 'bad'".to_owned()))].into();
+    let added = |kind: &str, more: &[(&str, &str)]| {
+        let parts = [&[("type", kind), ("not_null", "t")], more].concat();
+        let before: Catalog = [table.clone(), mood.clone(), column("1.1", "s.t", "a", &parts)].into_iter().collect();
+        sql(changes(&before, &[table.clone(), mood.clone()].into_iter().collect())).remove(0)
+    };
+    assert_eq!(added("numeric(10,2)", &[]), "CREATE s.t.a DEFAULT 0 NOT NULL");
+    assert_eq!(added("timestamp(3) with time zone", &[]), "CREATE s.t.a DEFAULT 'epoch' NOT NULL");
+    assert_eq!(added("text[]", &[]), "CREATE s.t.a DEFAULT '{}' NOT NULL");
+    assert_eq!(added("s.mood", &[]), "CREATE s.t.a DEFAULT 'it''s, fine' NOT NULL");
+    assert_eq!(added("integer", &[("default", "1")]), "CREATE s.t.a");
+    // Of a type of somebody else nobody knows a value: SET NOT NULL follows, and says what it needs.
+    assert_eq!(added("s.point", &[]), "CREATE s.t.a");
+}
+
+#[test]
 fn rights_and_comments_are_given_back() {
     let mut was = object(Kind::Table, "1", "s.t");
     was.parts =
