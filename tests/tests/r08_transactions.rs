@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dbopt_diesel::core::schema::history::Outcome;
-use dbopt_diesel::migrate::{Error, Event, Forward, Migrator};
+use dbopt_diesel::core::schema::plan::State;
+use dbopt_diesel::migrate::{Back, Error, Event, Forward, Migrator};
 use dbopt_tests::migrations::{Folder, migrated, server, tables, two, value, versions};
 use dbopt_tests::until;
 use futures_util::future::join_all;
@@ -188,5 +189,67 @@ async fn r08_3_a_migrator_that_is_killed_leaves_a_version_boundary() {
     migrating.abort();
     folder.add("2026-01-03-000000_c", "CREATE TABLE c (id int);", "DROP TABLE c;");
     folder.migrator(&config).up(&Forward::default()).await.unwrap();
+    assert_eq!(tables(cluster.primary()).await, "a,b,c");
+}
+
+#[tokio::test]
+async fn r08_3_a_way_back_that_was_cut_off_is_told_and_gone_on_with() {
+    let (cluster, config, folder) = migrated().await;
+    folder.add_alone(
+        "2026-01-03-000000_index",
+        "CREATE INDEX CONCURRENTLY a_id ON a (id);",
+        "DROP INDEX CONCURRENTLY a_id;",
+    );
+    let migrator = folder.migrator(&config);
+    migrator.up(&Forward::default()).await.unwrap();
+    // As a killed migrator leaves it: begun, and the index is gone.
+    let begun = "INSERT INTO __dbopt_schema_history (version, name, direction, outcome, up_checksum, up_sql, run_by, server) \
+                 VALUES ('20260103000000', 'index', 'down', 'started', 'x', 'x', 'x', 'x'); DROP INDEX a_id";
+    cluster.primary().execute(begun).await.unwrap();
+    assert_eq!(migrator.status().await.unwrap().plan.lines[2].state, State::HalfBack);
+    let error = migrator.up(&Forward::default()).await.unwrap_err();
+    assert!(matches!(error, Error::Unfinished { .. }) && error.to_string().contains("migrate down"), "{error}");
+    assert_eq!(migrator.down(&Back::default()).await.unwrap().ran.len(), 1);
+    assert_eq!(versions(cluster.primary()).await, "20260101000000,20260102000000");
+    migrator.up(&Forward::default()).await.unwrap();
+    assert!(migrator.status().await.unwrap().plan.is_settled());
+}
+
+#[tokio::test]
+async fn r08_1_a_migration_whose_line_of_the_history_cannot_be_written_is_not_applied() {
+    let (cluster, config, folder) = migrated().await;
+    let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no line'; END $$; \
+                  CREATE TRIGGER refuse BEFORE INSERT ON __dbopt_schema_history FOR EACH ROW EXECUTE FUNCTION refuse()";
+    cluster.primary().execute(refuse).await.unwrap();
+    folder.add("2026-01-03-000000_c", "CREATE TABLE c (id int);", "DROP TABLE c;");
+    let error = folder.migrator(&config).up(&Forward::default()).await.unwrap_err().to_string();
+    assert!(error.contains("write the history") && error.contains("no line"), "{error}");
+    assert_eq!(tables(cluster.primary()).await, "a,b");
+    assert_eq!(versions(cluster.primary()).await, "20260101000000,20260102000000");
+}
+
+#[tokio::test]
+async fn r08_3_a_commit_that_is_refused_leaves_nothing_and_says_where() {
+    let (cluster, config, folder) = migrated().await;
+    let late = "CREATE TABLE c (a int REFERENCES a DEFERRABLE INITIALLY DEFERRED);\nINSERT INTO c VALUES (99);";
+    folder.add("2026-01-03-000000_c", late, "DROP TABLE c;");
+    let error = folder.migrator(&config).up(&Forward::default()).await.unwrap_err();
+    assert!(matches!(error, Error::Failed(_)) && error.to_string().contains("23503"), "{error}");
+    assert_eq!(
+        (tables(cluster.primary()).await.as_str(), versions(cluster.primary()).await.as_str()),
+        ("a,b", "20260101000000,20260102000000")
+    );
+    let applied = "SELECT count(*)::text FROM __dbopt_schema_history WHERE outcome = 'applied'";
+    assert_eq!(value(&cluster, applied).await, "2");
+}
+
+/// As behind a pooler that gives the next transaction another session.
+#[tokio::test]
+async fn r08_2_a_lock_that_is_gone_is_noticed_before_the_next_migration() {
+    let (cluster, config, folder) = migrated().await;
+    folder.add("2026-01-03-000000_c", "CREATE TABLE c (id int); SELECT pg_advisory_unlock_all();", "DROP TABLE c;");
+    folder.add("2026-01-04-000000_d", "CREATE TABLE d (id int);", "DROP TABLE d;");
+    let error = folder.migrator(&config).up(&Forward::default()).await.unwrap_err();
+    assert!(matches!(error, Error::Pooler), "{error}");
     assert_eq!(tables(cluster.primary()).await, "a,b,c");
 }

@@ -1,7 +1,7 @@
 //! What has to be done so that one state becomes another.
 
 use super::model::{Catalog, Kind, Object, is_told_by_parts};
-use super::{attributes, columns, enums, filler, tables};
+use super::{attributes, columns, enums, tables};
 
 /// Statements that belong together, and what to do if they are refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
