@@ -59,7 +59,9 @@ async fn use_it(url: String, part: u32, stop: Arc<AtomicBool>) -> (u32, Duration
         let id = 1 + part * 45_000 + done * 37 % 45_000;
         // Now and then one of them reads for longer than the migration may wait.
         let (sql, is_short) = match done % 40 {
-            0 if part == 0 => ("BEGIN; SELECT count(*) FROM big WHERE id < 10; SELECT pg_sleep(0.3); COMMIT".to_owned(), false),
+            0 if part == 0 => {
+                ("BEGIN; SELECT count(*) FROM big WHERE id < 10; SELECT pg_sleep(0.3); COMMIT".to_owned(), false)
+            }
             n if n % 2 == 0 => (format!("SELECT n FROM big WHERE id = {id}"), true),
             _ => (format!("UPDATE big SET n = n WHERE id = {id}"), true),
         };

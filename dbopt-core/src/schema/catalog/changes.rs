@@ -88,7 +88,7 @@ fn create(object: &Object, before: &Catalog, current: &Catalog) -> Option<Change
 
 fn alter(was: &Object, is: &Object, current: &Catalog) -> Vec<Change> {
     let mut found = match was.kind {
-        Kind::Column => columns::alter(was, is),
+        Kind::Column => columns::alter(was, is, current),
         Kind::Attribute => columns::alter_attribute(was, is),
         Kind::Table => tables::alter(was, is),
         Kind::Enum => enums::alter(was, is, current),

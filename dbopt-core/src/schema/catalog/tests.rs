@@ -91,6 +91,19 @@ fn a_column_that_must_not_be_null_comes_back_into_a_table_that_has_rows() {
 }
 
 #[test]
+fn rows_without_a_value_get_one_before_the_column_may_have_none_no_more() {
+    let table = object(Kind::Table, "1", "s.t");
+    let state =
+        |parts: &[(&str, &str)]| -> Catalog { [table.clone(), column("1.1", "s.t", "a", parts)].into_iter().collect() };
+    assert_eq!(
+        sql(changes(&state(&[("type", "text"), ("not_null", "t")]), &state(&[("type", "text")]))),
+        ["UPDATE s.t SET a = '' WHERE a IS NULL", "ALTER TABLE s.t ALTER COLUMN a SET NOT NULL"]
+    );
+    let mut unknown = changes(&state(&[("type", "s.point"), ("not_null", "t")]), &state(&[("type", "s.point")]));
+    assert_eq!(unknown.remove(0).note.unwrap(), "fails while s.t.a has rows without a value: fill them in before");
+}
+
+#[test]
 fn rights_and_comments_are_given_back() {
     let mut was = object(Kind::Table, "1", "s.t");
     was.parts =
