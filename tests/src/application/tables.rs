@@ -113,7 +113,7 @@ pub(super) fn rename(model: &mut Model, random: &mut Rng) -> Option<Done> {
     let table = &mut model.tables[at];
     let new = format!("\"Renamed {number}\"");
     let up = format!("ALTER TABLE {} RENAME TO {new};\n", table.name);
-    let old = std::mem::replace(&mut table.name, String::new());
+    let old = std::mem::take(&mut table.name);
     let whole = if old.starts_with("billing.") { format!("billing.{new}") } else { new };
     for (_, of) in model.views.iter_mut().filter(|(_, of)| *of == old) {
         of.clone_from(&whole);
