@@ -180,3 +180,73 @@ async fn a_migrator_that_is_killed_at_any_moment_leaves_a_version_boundary() {
     project.ok(&["up"]).await;
     assert!(project.ok(&["status", "--check"]).await.contains("everything is applied"));
 }
+
+/// What diesel's command says of each migration, and what ours says: name, and whether it is applied.
+async fn agree(project: &Project, applied: usize) {
+    let listed = diesel(project, &["migration", "list"]).await;
+    let lines = listed.lines().filter_map(|line| line.trim().strip_prefix('[')?.split_once("] "));
+    let diesel: Vec<(String, bool)> = lines.map(|(mark, name)| (name.to_owned(), mark == "X")).collect();
+    let told: serde_json::Value = serde_json::from_str(&project.ok(&["status", "--json"]).await).unwrap();
+    let line = |line: &serde_json::Value| (line["name"].as_str().unwrap().to_owned(), line["pending"] == false);
+    let ours: Vec<_> = told["migrations"].as_array().unwrap().iter().map(line).collect();
+    assert_eq!(diesel, ours, "{listed}");
+    assert_eq!((ours.len(), ours.iter().filter(|(_, applied)| *applied).count()), (5, applied), "{listed}");
+    assert_eq!(project.run(&["status", "--check"]).await.0, applied == 5);
+}
+
+async fn diesel(project: &Project, arguments: &[&str]) -> String {
+    let mut command = Command::new("diesel");
+    command.args(arguments).env("DATABASE_URL", project.cluster.primary().url()).current_dir(project.dir.path());
+    let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().await.expect("diesel is on the PATH");
+    assert!(status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
+
+/// CONTRIBUTING.md tells how it is run.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the command of diesel_cli on the PATH"]
+async fn the_command_of_diesel_and_ours_agree_whoever_goes_forward_or_back() {
+    let project = Project::new().await;
+    fs::remove_dir_all(project.dir.path().join("db")).unwrap();
+    project.write("Cargo.toml", "[package]\nname = \"plain\"\n");
+    fs::create_dir_all(project.dir.path().join("db/migrations")).unwrap();
+    // Makes a migration of its own, and applies it.
+    diesel(&project, &["setup"]).await;
+    for (day, name, up, down) in [
+        (1, "users", "CREATE TABLE users (id int PRIMARY KEY);", "DROP TABLE users;"),
+        (2, "posts", "CREATE TABLE posts (id int PRIMARY KEY);\nINSERT INTO posts VALUES (1);", "DROP TABLE posts;"),
+        (3, "index", "CREATE INDEX CONCURRENTLY posts_id ON posts (id);", "DROP INDEX CONCURRENTLY posts_id;"),
+        (4, "mail", "ALTER TABLE users ADD COLUMN mail text;", "ALTER TABLE users DROP COLUMN mail;"),
+    ] {
+        let version = format!("2026-01-0{day}-000000");
+        diesel(&project, &["migration", "generate", name, "--version", &version]).await;
+        let dir = format!("db/migrations/{version}_{name}");
+        project.write(&format!("{dir}/up.sql"), up);
+        project.write(&format!("{dir}/down.sql"), down);
+    }
+    project.write("db/migrations/2026-01-03-000000_index/metadata.toml", "run_in_transaction = false\n");
+    agree(&project, 1).await;
+    project.ok(&["up", "--to", "2026-01-01-000000"]).await;
+    agree(&project, 2).await;
+    diesel(&project, &["migration", "run"]).await;
+    agree(&project, 5).await;
+    project.ok(&["down", "--steps", "2", "--accept-data-loss"]).await;
+    agree(&project, 3).await;
+    diesel(&project, &["migration", "redo"]).await;
+    agree(&project, 3).await;
+    project.ok(&["up"]).await;
+    agree(&project, 5).await;
+    diesel(&project, &["migration", "revert", "--number", "3"]).await;
+    agree(&project, 2).await;
+    project.ok(&["up"]).await;
+    project.ok(&["redo", "--steps", "4", "--accept-data-loss"]).await;
+    agree(&project, 5).await;
+    assert_eq!(diesel(&project, &["migration", "pending"]).await.trim(), "false");
+    diesel(&project, &["migration", "redo", "--all"]).await;
+    agree(&project, 5).await;
+    diesel(&project, &["migration", "revert", "--all"]).await;
+    agree(&project, 0).await;
+    project.ok(&["up"]).await;
+    agree(&project, 5).await;
+    assert!(project.ok(&["up"]).await.contains("everything is applied already"));
+}

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use dbopt_diesel::Config;
-use dbopt_diesel::dev::Cluster;
-use dbopt_diesel::migrate::{Migrations, Migrator};
+use dbopt_diesel::dev::{Cluster, Node};
+use dbopt_diesel::migrate::{Forward, Migrations, Migrator};
 use tempfile::TempDir;
 
 /// A folder of migrations that ends with the test.
@@ -82,4 +82,33 @@ pub async fn server() -> (Cluster, Config) {
 /// The first value of a query on the primary; empty for none.
 pub async fn value(cluster: &Cluster, sql: &str) -> String {
     cluster.primary().query_text(sql).await.expect("it is answered").unwrap_or_default()
+}
+
+/// Two small ones.
+pub fn two() -> Folder {
+    Folder::of(&[
+        ("2026-01-01-000000_a", "CREATE TABLE a (id int PRIMARY KEY);\nINSERT INTO a VALUES (1);", "DROP TABLE a;"),
+        ("2026-01-02-000000_b", "CREATE TABLE b (id int);", "DROP TABLE b;"),
+    ])
+}
+
+/// A server that has these two.
+pub async fn migrated() -> (Cluster, Config, Folder) {
+    let (cluster, config) = server().await;
+    let folder = two();
+    folder.migrator(&config).up(&Forward::default()).await.expect("they can be applied");
+    (cluster, config, folder)
+}
+
+/// The tables that are there, those of migrations left out.
+pub async fn tables(node: &Node) -> String {
+    let sql = "SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace \
+               AND relname NOT LIKE '\\_\\_%'";
+    node.query_text(sql).await.expect("it is answered").unwrap_or_default()
+}
+
+/// The versions that are applied.
+pub async fn versions(node: &Node) -> String {
+    let sql = "SELECT string_agg(version, ',' ORDER BY version) FROM __diesel_schema_migrations";
+    node.query_text(sql).await.expect("it is answered").unwrap_or_default()
 }

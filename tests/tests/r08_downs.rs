@@ -73,3 +73,12 @@ async fn r08_5_an_index_that_is_built_beside_its_users_is_dropped_beside_them() 
     assert!(derived[0].sql.contains("DROP INDEX CONCURRENTLY public.a_id"), "{}", derived[0].sql);
     assert!(derived[0].wrong.is_empty(), "{:?}", derived[0].wrong);
 }
+
+/// The short form; CONTRIBUTING.md tells how four hundred are proved.
+#[tokio::test]
+async fn r08_5_the_migrations_of_a_large_application_go_forward_back_and_forward() {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_application"));
+    let ended = command.args(["--count", "60"]).kill_on_drop(true).output().await.unwrap();
+    println!("{}", String::from_utf8_lossy(&ended.stdout));
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+}

@@ -4,8 +4,11 @@
 use std::fs;
 use std::time::Duration;
 
+use dbopt_diesel::Db;
 use dbopt_diesel::core::schema::Environment;
+use dbopt_diesel::dev::Cluster;
 use dbopt_diesel::migrate::{Error, Forward, Statements, Trial};
+use dbopt_tests::Things;
 use dbopt_tests::migrations::{Folder, server, value};
 
 const FIRST: (&str, &str, &str) = (
@@ -117,4 +120,35 @@ async fn r08_4_a_scratch_database_may_be_on_another_server() {
     assert!(validation.receipt.is_some());
     let made = "SELECT count(*)::text FROM pg_stat_database WHERE datname LIKE 'dbopt_scratch%'";
     assert_eq!((value(&cluster, made).await, value(&staging, made).await), ("0".to_owned(), "0".to_owned()));
+}
+
+#[tokio::test]
+async fn r08_4_what_the_application_ran_in_its_tests_or_in_production_meets_the_new_schema() {
+    let counting =
+        Cluster::builder().replicas(0).redis(false).setting("shared_preload_libraries", "pg_stat_statements");
+    let cluster = counting.start().await.unwrap();
+    let config = dbopt_tests::config(&cluster);
+    let folder = Folder::of(&[("1_things", dbopt_tests::things::SCHEMA, "DROP TABLE things;")]);
+    folder.migrator(&config).up(&Forward::default()).await.unwrap();
+    cluster.primary().execute("CREATE EXTENSION pg_stat_statements").await.unwrap();
+    let gathered = Statements::default();
+    let things = Things { db: Db::connect_watched(config.clone(), gathered.clone()).await.unwrap() };
+    things.set(1, 2).await.unwrap();
+    let file = folder.path().join("statements.sql");
+    gathered.save(&file).unwrap();
+    let kept = Statements::load(&file).unwrap();
+    assert!(!kept.is_empty() && kept.len() <= gathered.len(), "{kept:?}");
+    folder.add(
+        "2_rename",
+        "-- dbopt: allow(rename) to see what breaks\nALTER TABLE things RENAME COLUMN value TO number;",
+        "ALTER TABLE things RENAME COLUMN number TO value;",
+    );
+    let of_tests = Trial { statements: kept, ..Trial::default() };
+    let of_server = Trial { counted_statements: true, ..Trial::default() };
+    for trial in [of_tests, of_server] {
+        let validation = folder.migrator(&config).validate(&trial).await.unwrap();
+        let problems = validation.problems.join("\n");
+        assert!(problems.contains("2_rename: a statement of the application fails: column \"value\""), "{problems}");
+        assert!(validation.receipt.is_none() && validation.statements > 0, "{validation:?}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use similar::TextDiff;
 
-use super::history::{Entry, vouching};
+use super::history::{Entry, unfinished, vouching};
 use super::migration::{Direction, Migration};
 
 /// What a version is.
@@ -18,6 +18,8 @@ pub enum State {
     Missing,
     /// To be applied although a later one was: it came in by a merge.
     OutOfOrder,
+    /// Applied, and its way back was begun outside of a transaction and has not ended.
+    HalfBack,
 }
 
 impl State {
@@ -29,6 +31,7 @@ impl State {
             State::Edited => "EDITED",
             State::Missing => "MISSING",
             State::OutOfOrder => "pending, out of order",
+            State::HalfBack => "HALF TAKEN BACK",
         }
     }
 
@@ -77,6 +80,16 @@ impl Plan {
         self.lines.iter().filter(|line| line.state.is_pending()).map(|line| line.version.as_str())
     }
 
+    /// The versions whose way back was begun and has not ended.
+    pub fn half_back(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter().filter(|line| line.state == State::HalfBack)
+    }
+
+    /// Whether everything is applied, and nothing else is to be said.
+    pub fn is_settled(&self) -> bool {
+        self.drift.is_empty() && self.pending().next().is_none() && self.half_back().next().is_none()
+    }
+
     /// Compares the folder with the versions that are applied and the history.
     pub fn of(migrations: &[Migration], applied: &[String], entries: &[Entry]) -> Plan {
         let mut plan = Plan::default();
@@ -84,6 +97,8 @@ impl Plan {
         for migration in migrations {
             let state = if !applied.contains(&migration.version) {
                 if last.is_some_and(|last| *last > migration.version) { State::OutOfOrder } else { State::Pending }
+            } else if unfinished(entries, &migration.version).is_some() {
+                State::HalfBack
             } else if let Some(drift) = vouching(entries, &migration.version).and_then(|was| edited(migration, was)) {
                 plan.drift.push(drift);
                 State::Edited
@@ -193,6 +208,16 @@ mod tests {
         let now = [migration("1", "a", Some("y"))];
         assert_eq!(states(&now, &["1"], &[without]), [State::Applied]);
         assert_eq!(states(&now, &["1"], &[with]), [State::Edited]);
+    }
+
+    #[test]
+    fn a_way_back_that_was_cut_off_is_told() {
+        let all = [migration("1", "a", Some("b"))];
+        let entries = [entry(1, &all[0], Outcome::Applied), entry(2, &all[0], Outcome::Started)];
+        assert_eq!(states(&all, &["1"], &entries), [State::HalfBack]);
+        assert!(!Plan::of(&all, &["1".into()], &entries).is_settled());
+        // One that was cut off on its way forward is to be applied.
+        assert_eq!(states(&all, &[], &entries[1..]), [State::Pending]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use diesel::migration::MigrationSource;
 use diesel::pg::Pg;
 
+use super::belief::Belief;
 use super::error::Error;
 use super::migrator::Migrator;
 use super::options::{Forward, Report};
@@ -39,7 +40,13 @@ impl Db {
         let Some(primary) = primary else {
             return Err(Error::NoPrimary("the cluster has none at the moment".to_owned()));
         };
-        let migrator = Migrator::on(runtime.config(), migrations, Some(&primary))?;
+        let mut migrator = Migrator::on(runtime.config(), migrations, Some(&primary))?;
+        let db = self.clone();
+        migrator.belief = Belief::asking(move || {
+            let topology = db.runtime().cluster().topology();
+            let now = &topology.nodes[topology.primary?].name;
+            (*now != primary).then(|| format!("the cluster has had a failover, from {primary} to {now}"))
+        });
         let done = migrator.up(forward).await;
         // A failure may have come after others were applied.
         if done.as_ref().map_or(true, |report| !report.ran.is_empty()) {

@@ -12,6 +12,7 @@ use dbopt_core::schema::receipt::Receipt;
 use dbopt_core::schema::{self, Environment};
 
 use super::backup::copies;
+use super::belief::Belief;
 use super::error::{Doing, Error};
 use super::event::{Event, Watch};
 use super::lock;
@@ -29,6 +30,7 @@ pub struct Migrator {
     pub(super) config: schema::Config,
     pub(super) migrations: Migrations,
     pub(super) watch: Watch,
+    pub(super) belief: Belief,
 }
 
 /// A session that holds the lock, and what it has read under it.
@@ -50,7 +52,13 @@ impl Migrator {
 
     pub(super) fn on(config: &Config, migrations: Migrations, primary: Option<&str>) -> Result<Migrator, Error> {
         let target = Target::of(config, primary)?;
-        Ok(Migrator { target, config: config.schema.clone(), migrations, watch: Watch::default() })
+        Ok(Migrator {
+            target,
+            config: config.schema.clone(),
+            migrations,
+            watch: Watch::default(),
+            belief: Belief::default(),
+        })
     }
 
     /// Tells `watch` what happens, as it happens.
@@ -94,6 +102,10 @@ impl Migrator {
         let locked = self.locked().await?;
         let plan = Plan::of(self.migrations.list(), &locked.applied, &locked.entries);
         self.refuse_drift(&plan, forward)?;
+        if let Some(line) = plan.half_back().next() {
+            let what = "taking it back was cut off; `dbopt migrate down` goes on with that".to_owned();
+            return Err(Error::Unfinished { migration: line.name.clone(), what });
+        }
         self.adopt(&locked, &plan).await?;
         let until = |version: &str| to.as_deref().is_none_or(|to| version <= to);
         let pending: Vec<&Migration> = plan
@@ -255,6 +267,7 @@ impl Migrator {
         let runner = Runner { session: &session, store: &store, config: &self.config, watch: &self.watch, trace: None };
         let mut report = Report { server: store.server().to_owned(), ..Report::default() };
         for (migration, direction, backup) in steps {
+            self.belief.check()?;
             let mut copied = Vec::new();
             if *backup {
                 let (script, _) = migration.script(*direction).map_err(|problem| Error::Source(vec![problem]))?;

@@ -18,6 +18,7 @@
 
 mod alone;
 mod backup;
+mod belief;
 mod catalog;
 mod db;
 mod derive;

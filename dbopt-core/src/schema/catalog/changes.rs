@@ -41,7 +41,7 @@ pub fn changes(before: &Catalog, current: &Catalog) -> Vec<Change> {
     }
     for object in before.objects() {
         match current.find(object.kind, &object.name) {
-            None => found.extend(create(object, current)),
+            None => found.extend(create(object, before, current)),
             Some(now) => found.extend(alter(object, now, current)),
         }
     }
@@ -67,7 +67,7 @@ fn drop(object: &Object) -> Option<Change> {
     }
 }
 
-fn create(object: &Object, current: &Catalog) -> Option<Change> {
+fn create(object: &Object, before: &Catalog, current: &Catalog) -> Option<Change> {
     let of = object.of.as_deref();
     // A table is made with its columns, a type with its attributes, an enum with its labels.
     let inside = matches!(object.kind, Kind::Column | Kind::Attribute | Kind::Label);
@@ -80,9 +80,7 @@ fn create(object: &Object, current: &Catalog) -> Option<Change> {
     let change = Change::one(object.create.clone());
     Some(match object.kind {
         Kind::Table => change.noting(format!("the rows that {} had are not restored", object.name)),
-        Kind::Column if object.part("generated").is_none() => {
-            change.noting(format!("the values that {} had are not restored", object.name))
-        }
+        Kind::Column if object.part("generated").is_none() => columns::create(object, before),
         Kind::Sequence => change.noting(format!("{} begins anew: set it with setval", object.name)),
         _ => change,
     })
@@ -90,7 +88,7 @@ fn create(object: &Object, current: &Catalog) -> Option<Change> {
 
 fn alter(was: &Object, is: &Object, current: &Catalog) -> Vec<Change> {
     let mut found = match was.kind {
-        Kind::Column => columns::alter(was, is),
+        Kind::Column => columns::alter(was, is, current),
         Kind::Attribute => columns::alter_attribute(was, is),
         Kind::Table => tables::alter(was, is),
         Kind::Enum => enums::alter(was, is, current),

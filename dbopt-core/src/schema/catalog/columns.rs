@@ -1,9 +1,24 @@
 //! Columns, and attributes of composite types.
 
 use super::changes::Change;
-use super::model::Object;
+use super::filler::filler;
+use super::model::{Catalog, Object};
 
-pub(super) fn alter(was: &Object, is: &Object) -> Vec<Change> {
+/// The rows of one that must not be null get something; what they had is lost.
+pub(super) fn create(column: &Object, before: &Catalog) -> Change {
+    let plain = Change::one(column.create.clone());
+    let lost = format!("the values that {} had are not restored", column.name);
+    let fills_itself = column.part("default").is_some() || column.part("identity").is_some();
+    let wanted = column.part("not_null").is_some() && !fills_itself;
+    let (Some(table), Some(value)) = (&column.of, filler(column, before).filter(|_| wanted)) else {
+        return plain.noting(lost);
+    };
+    let filled = format!("{} DEFAULT {value} NOT NULL", column.create);
+    let sql = vec![filled, format!("ALTER TABLE {table} ALTER COLUMN {} DROP DEFAULT", column.local)];
+    Change { sql, instead: plain.sql, note: None }.noting(format!("{lost}: its rows get {value}"))
+}
+
+pub(super) fn alter(was: &Object, is: &Object, current: &Catalog) -> Vec<Change> {
     let Some(table) = &is.of else { return Vec::new() };
     let column = format!("ALTER TABLE {table} ALTER COLUMN {}", is.local);
     if let Some(anew) = made_anew(was, is) {
@@ -20,8 +35,7 @@ pub(super) fn alter(was: &Object, is: &Object) -> Vec<Change> {
     }
     if was.part("not_null") != is.part("not_null") {
         found.push(match was.part("not_null") {
-            Some(_) => Change::one(format!("{column} SET NOT NULL"))
-                .noting(format!("fails while {} has rows without a value: fill them in before", is.name)),
+            Some(_) => not_null(was, is, &column, current),
             None => Change::one(format!("{column} DROP NOT NULL")),
         });
     }
@@ -41,6 +55,18 @@ pub(super) fn alter(was: &Object, is: &Object) -> Vec<Change> {
         found.extend(was.part("options").map(|options| Change::one(format!("{column} SET ({options})"))));
     }
     found
+}
+
+/// Rows that have no value may have been written since, or be left by a way back before this one.
+fn not_null(was: &Object, is: &Object, column: &str, current: &Catalog) -> Change {
+    let plain = Change::one(format!("{column} SET NOT NULL"));
+    let computed = ["generated", "identity"].iter().any(|part| was.part(part).is_some() || is.part(part).is_some());
+    let (Some(table), Some(value)) = (&is.of, filler(was, current).filter(|_| !computed)) else {
+        return plain.noting(format!("fails while {} has rows without a value: fill them in before", is.name));
+    };
+    let fill = format!("UPDATE {table} SET {0} = {value} WHERE {0} IS NULL", is.local);
+    let sql = [vec![fill], plain.sql.clone()].concat();
+    Change { sql, instead: plain.sql, note: None }.noting(format!("rows without a value in {} get {value}", is.name))
 }
 
 /// An expression cannot be given to a column that is there.

@@ -8,6 +8,7 @@ mod attributes;
 mod changes;
 mod columns;
 mod enums;
+mod filler;
 mod model;
 mod renames;
 mod render;

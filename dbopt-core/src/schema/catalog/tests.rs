@@ -72,6 +72,38 @@ fn a_type_change_takes_the_default_away_and_gives_it_back() {
 }
 
 #[test]
+fn a_column_that_must_not_be_null_comes_back_into_a_table_that_has_rows() {
+    let table = object(Kind::Table, "1", "s.t");
+    let mut mood = object(Kind::Enum, "2", "s.mood");
+    mood.parts = [("labels".to_owned(), Some("'it''s, fine', 'bad'".to_owned()))].into();
+    let added = |kind: &str, more: &[(&str, &str)]| {
+        let parts = [&[("type", kind), ("not_null", "t")], more].concat();
+        let before: Catalog = [table.clone(), mood.clone(), column("1.1", "s.t", "a", &parts)].into_iter().collect();
+        sql(changes(&before, &[table.clone(), mood.clone()].into_iter().collect())).remove(0)
+    };
+    assert_eq!(added("numeric(10,2)", &[]), "CREATE s.t.a DEFAULT 0 NOT NULL");
+    assert_eq!(added("timestamp(3) with time zone", &[]), "CREATE s.t.a DEFAULT 'epoch' NOT NULL");
+    assert_eq!(added("text[]", &[]), "CREATE s.t.a DEFAULT '{}' NOT NULL");
+    assert_eq!(added("s.mood", &[]), "CREATE s.t.a DEFAULT 'it''s, fine' NOT NULL");
+    assert_eq!(added("integer", &[("default", "1")]), "CREATE s.t.a");
+    // Of a type of somebody else nobody knows a value: SET NOT NULL follows, and says what it needs.
+    assert_eq!(added("s.point", &[]), "CREATE s.t.a");
+}
+
+#[test]
+fn rows_without_a_value_get_one_before_the_column_may_have_none_no_more() {
+    let table = object(Kind::Table, "1", "s.t");
+    let state =
+        |parts: &[(&str, &str)]| -> Catalog { [table.clone(), column("1.1", "s.t", "a", parts)].into_iter().collect() };
+    assert_eq!(
+        sql(changes(&state(&[("type", "text"), ("not_null", "t")]), &state(&[("type", "text")]))),
+        ["UPDATE s.t SET a = '' WHERE a IS NULL", "ALTER TABLE s.t ALTER COLUMN a SET NOT NULL"]
+    );
+    let mut unknown = changes(&state(&[("type", "s.point"), ("not_null", "t")]), &state(&[("type", "s.point")]));
+    assert_eq!(unknown.remove(0).note.unwrap(), "fails while s.t.a has rows without a value: fill them in before");
+}
+
+#[test]
 fn rights_and_comments_are_given_back() {
     let mut was = object(Kind::Table, "1", "s.t");
     was.parts =

@@ -29,9 +29,12 @@ const NOT_NULL: Rule = Rule {
     instead: "ADD CONSTRAINT .. CHECK (column IS NOT NULL) NOT VALID, VALIDATE CONSTRAINT in the next migration, then SET NOT NULL: it \
               believes the constraint and looks at nothing",
     check: |case| {
+        // In one statement constraints are dropped first, and then the rows are looked at.
+        let drops = |operation: &_| matches!(operation, AlterTableOperation::DropConstraint { .. });
+        let believes = !case.alters().is_some_and(|(alter, _)| alter.operations.iter().any(drops));
         case.operations(|operation, table| match operation {
             AlterTableOperation::AlterColumn { column_name, op: AlterColumnOperation::SetNotNull }
-                if !case.context.is_proved_not_null(table, &plain(&column_name.to_string())) =>
+                if !believes || !case.context.is_proved_not_null(table, &plain(&column_name.to_string())) =>
             {
                 Some(format!(
                     "{table}.{column_name} must not be null from now on, and no validated check says that it is not"

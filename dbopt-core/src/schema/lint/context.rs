@@ -17,27 +17,32 @@ pub(super) struct Context {
     created: BTreeSet<String>,
     /// Existing tables that this migration keeps everybody out of.
     locked: BTreeSet<String>,
+    /// Those of them that others cannot write, or not even read, until it ends.
+    held: BTreeSet<String>,
     /// Constraints that this migration has added without looking at the rows.
     added: BTreeSet<(String, String)>,
-    /// `CHECK (column IS NOT NULL)` by table and constraint, of all migrations.
-    not_null: BTreeMap<(String, String), String>,
-    /// Columns of which a validated check says that they are not null.
-    proved: BTreeSet<(String, String)>,
+    /// The columns of `CHECK (column IS NOT NULL)`, by table and constraint, of all migrations.
+    not_null: BTreeMap<(String, String), BTreeSet<String>>,
+    /// Those of these constraints that are validated.
+    validated: BTreeSet<(String, String)>,
 }
 
 /// What a statement changes about that.
 pub(super) enum Fact {
     Created(String),
     Locked(String),
+    Held(String),
     Unchecked(String, String),
-    NotNull(String, String, String),
+    NotNull(String, String, BTreeSet<String>),
     Validated(String, String),
+    Dropped(String, String),
 }
 
 impl Context {
     pub(super) fn begin(&mut self) {
         self.created.clear();
         self.locked.clear();
+        self.held.clear();
         self.added.clear();
     }
 
@@ -46,12 +51,14 @@ impl Context {
             match fact {
                 Fact::Created(table) => drop(self.created.insert(table)),
                 Fact::Locked(table) => drop(self.locked.insert(table)),
+                Fact::Held(table) => drop(self.held.insert(table)),
                 Fact::Unchecked(table, name) => drop(self.added.insert((table, name))),
-                Fact::NotNull(table, name, column) => drop(self.not_null.insert((table, name), column)),
-                Fact::Validated(table, name) => {
-                    if let Some(column) = self.not_null.get(&(table.clone(), name)) {
-                        self.proved.insert((table, column.clone()));
-                    }
+                Fact::NotNull(table, name, columns) => drop(self.not_null.insert((table, name), columns)),
+                Fact::Validated(table, name) => drop(self.validated.insert((table, name))),
+                Fact::Dropped(table, name) => {
+                    let constraint = (table, name);
+                    self.validated.remove(&constraint);
+                    self.not_null.remove(&constraint);
                 }
             }
         }
@@ -65,12 +72,19 @@ impl Context {
         &self.locked
     }
 
+    pub(super) fn held(&self) -> &BTreeSet<String> {
+        &self.held
+    }
+
     pub(super) fn was_added_here(&self, table: &str, constraint: &str) -> bool {
         self.added.contains(&(table.to_owned(), constraint.to_owned()))
     }
 
     pub(super) fn is_proved_not_null(&self, table: &str, column: &str) -> bool {
-        self.proved.contains(&(table.to_owned(), column.to_owned()))
+        let says_so = |(constraint, columns): (&(String, String), &BTreeSet<String>)| {
+            constraint.0 == table && columns.contains(column) && self.validated.contains(constraint)
+        };
+        self.not_null.iter().any(says_so)
     }
 }
 
@@ -120,9 +134,19 @@ impl<'a> Case<'a> {
                 let table = name(&alter.name);
                 if !self.context.is_new(&table) {
                     facts.push(Fact::Locked(table.clone()));
+                    let light = |operation| matches!(operation, &AlterTableOperation::ValidateConstraint { .. });
+                    if !alter.operations.iter().all(light) {
+                        facts.push(Fact::Held(table.clone()));
+                    }
                 }
                 for operation in &alter.operations {
                     facts.extend(of_operation(operation, &table));
+                }
+            }
+            Some(Parsed::CreateTrigger(trigger)) => {
+                let table = name(&trigger.table_name);
+                if !self.context.is_new(&table) {
+                    facts.push(Fact::Held(table));
                 }
             }
             Some(Parsed::CreateView(create)) => facts.push(Fact::Created(name(&create.name))),
@@ -151,9 +175,8 @@ fn of_operation(operation: &AlterTableOperation, table: &str) -> Vec<Fact> {
                 facts.push(Fact::Unchecked(table.to_owned(), constraint_name.clone()));
             }
             if let TableConstraint::Check(check) = constraint {
-                for column in not_null_columns(&check.expr) {
-                    facts.push(Fact::NotNull(table.to_owned(), constraint_name.clone(), column));
-                }
+                let columns = not_null_columns(&check.expr).into_iter().collect();
+                facts.push(Fact::NotNull(table.to_owned(), constraint_name.clone(), columns));
                 if !not_valid {
                     facts.push(Fact::Validated(table.to_owned(), constraint_name));
                 }
@@ -161,6 +184,9 @@ fn of_operation(operation: &AlterTableOperation, table: &str) -> Vec<Fact> {
         }
         AlterTableOperation::ValidateConstraint { name } => {
             facts.push(Fact::Validated(table.to_owned(), plain(&name.to_string())));
+        }
+        AlterTableOperation::DropConstraint { name, .. } => {
+            facts.push(Fact::Dropped(table.to_owned(), plain(&name.to_string())));
         }
         _ => {}
     }

@@ -3,9 +3,8 @@
 use sqlparser::ast::{Set, Statement as Parsed};
 
 use super::Rule;
-use super::context::plain;
 
-pub(super) const RULES: &[Rule] = &[NO_TIMEOUT, MANY_TABLES, BACKFILL, LOCK];
+pub(super) const RULES: &[Rule] = &[NO_TIMEOUT, MANY_TABLES, LOCK];
 
 const NO_TIMEOUT: Rule = Rule {
     name: "lock-timeout",
@@ -31,25 +30,6 @@ const MANY_TABLES: Rule = Rule {
         let known = case.context.locked().contains(&table);
         match others.next() {
             Some(other) if !known => vec![format!("{table} is locked while {other} is still locked")],
-            _ => Vec::new(),
-        }
-    },
-};
-
-const BACKFILL: Rule = Rule {
-    name: "backfill",
-    why: "every row is locked and written in one transaction; writers wait, and the table grows to twice its size",
-    instead: "change a few thousand rows at a time, from a program of your own, outside of the migration",
-    check: |case| {
-        let table = match case.words.upper.first().map(String::as_str) {
-            Some("UPDATE") => case.words.name_at(case.words.skip(1, &["ONLY"])),
-            Some("DELETE") => case.words.name_at(case.words.skip(2, &["ONLY"])),
-            _ => None,
-        };
-        match table {
-            Some((table, _)) if !case.words.has("WHERE") && !case.context.is_new(&plain(&table)) => {
-                vec![format!("every row of {table} is written")]
-            }
             _ => Vec::new(),
         }
     },

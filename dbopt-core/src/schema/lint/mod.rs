@@ -11,6 +11,7 @@ mod dropping;
 mod exceptions;
 mod indexes;
 mod locks;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod unknown;
@@ -59,6 +60,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         dropping::RULES,
         indexes::RULES,
         locks::RULES,
+        rows::RULES,
         unknown::RULES,
         exceptions::RULES,
     ]

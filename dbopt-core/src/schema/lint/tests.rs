@@ -94,6 +94,23 @@ fn each_rule_finds_the_danger_and_lets_the_safe_way_pass() {
             "ALTER TABLE t ADD COLUMN a int; ALTER TABLE t ADD COLUMN b int",
         ),
         ("backfill", "UPDATE t SET a = 1", "UPDATE t SET a = 1 WHERE id = 7"),
+        ("backfill", "UPDATE t SET a = 1 WHERE a IS NULL", "UPDATE t SET a = 1 WHERE id IN (7, 8) AND a IS NULL"),
+        ("backfill", "DELETE FROM t WHERE id > 0 OR id = 7", "DELETE FROM t WHERE id BETWEEN 1 AND 100"),
+        (
+            "work-under-lock",
+            "ALTER TABLE t ADD COLUMN a int; INSERT INTO u SELECT a FROM t",
+            "INSERT INTO u SELECT a FROM t; ALTER TABLE t ADD COLUMN a int",
+        ),
+        (
+            "work-under-lock",
+            "ALTER TABLE t ADD COLUMN a int; ALTER TABLE t VALIDATE CONSTRAINT c",
+            "ALTER TABLE t VALIDATE CONSTRAINT c; ALTER TABLE t ADD COLUMN a int",
+        ),
+        (
+            "work-under-lock",
+            "CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f(); UPDATE u SET a = 1",
+            "ALTER TABLE t ADD COLUMN a int; INSERT INTO u VALUES (1)",
+        ),
         ("lock-table", "LOCK TABLE t", "SELECT 1"),
         ("not-understood", "ALTER TABLE t FROBNICATE", "COMMENT ON TABLE t IS 'x'"),
         (
@@ -146,4 +163,11 @@ fn a_check_that_an_earlier_migration_validated_makes_not_null_safe() {
     let found: Vec<_> = lint(&all, |_| true).into_iter().map(|finding| finding.file).collect();
     assert_eq!(found, ["4_x/up.sql"]);
     assert!(lint(&all, |migration| migration.version == "3").is_empty());
+    // Only as long as it is there.
+    let dropped = migration("21", "ALTER TABLE t DROP CONSTRAINT c");
+    let found = lint(&[all[0].clone(), all[1].clone(), dropped, all[2].clone()], |_| true);
+    assert_eq!(found.iter().map(|finding| finding.rule).collect::<Vec<_>>(), ["set-not-null"]);
+    let at_once = migration("3", "ALTER TABLE t ALTER COLUMN n SET NOT NULL, DROP CONSTRAINT c");
+    let found = lint(&[all[0].clone(), all[1].clone(), at_once], |_| true);
+    assert_eq!(found.iter().map(|finding| finding.rule).collect::<Vec<_>>(), ["set-not-null"]);
 }

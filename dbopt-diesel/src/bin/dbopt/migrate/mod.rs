@@ -11,8 +11,8 @@ mod validate;
 use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, Subcommand};
-use dbopt_diesel::core::schema::migration::Direction;
-use dbopt_diesel::migrate::{Back, Forward, Migrator, Report};
+use dbopt_diesel::core::schema::migration::{Direction, Migration};
+use dbopt_diesel::migrate::{Back, Error, Forward, Migrator, Report, Status};
 
 use crate::Outcome;
 use progress::Progress;
@@ -123,8 +123,8 @@ pub(crate) async fn run(args: Args) -> Outcome {
         Command::Status { check, json } => status(&settings, check, json).await,
         Command::Plan(ahead) => plan(&settings, &ahead).await,
         Command::Up(ahead) => up(&settings, ahead).await,
-        Command::Down(back) => down(&settings, back).await,
-        Command::Redo(back) => redo(&settings, back).await,
+        Command::Down(back) => down(&settings, back, false).await,
+        Command::Redo(back) => down(&settings, back, true).await,
         Command::GenerateDown(args) => downs::run(&settings, &args).await,
         Command::Lint(args) => lint::run(&settings, &args).await,
         Command::Validate(args) => validate::run(&settings, args).await,
@@ -140,8 +140,7 @@ async fn status(settings: &Settings, check: bool, json: bool) -> Outcome {
     } else {
         println!("{}", show::status(&status));
     }
-    let well = status.plan.pending().next().is_none() && status.plan.drift.is_empty();
-    Ok(if well || !check { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status.plan.is_settled() || !check { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn plan(settings: &Settings, ahead: &Ahead) -> Outcome {
@@ -157,11 +156,7 @@ async fn plan(settings: &Settings, ahead: &Ahead) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn pending<'a>(
-    migrator: &'a Migrator,
-    status: &dbopt_diesel::migrate::Status,
-    to: Option<&str>,
-) -> Result<Vec<&'a dbopt_diesel::core::schema::migration::Migration>, dbopt_diesel::migrate::Error> {
+fn pending<'a>(migrator: &'a Migrator, status: &Status, to: Option<&str>) -> Result<Vec<&'a Migration>, Error> {
     let to = to.map(|to| migrator.migrations().find(to)).transpose()?;
     let wanted = |version: &str| to.is_none_or(|to| version <= to.version.as_str());
     let versions: Vec<&str> = status.plan.pending().filter(|version| wanted(version)).collect();
@@ -176,23 +171,33 @@ async fn up(settings: &Settings, ahead: Ahead) -> Outcome {
     let Ahead { to, accept_drift, backup, .. } = ahead;
     let accept_drift = accept_drift.iter().map(|version| version.replace('-', "")).collect();
     let forward = Forward { to, accept_drift, backup, newer_is_fine: false };
-    let progress = Progress::new("looking at the database");
-    let migrator = migrator.watched(progress.watch());
-    let done = migrator.up(&forward).await;
-    progress.end();
+    let done = shown(migrator, async |migrator| migrator.up(&forward).await).await;
     finish(done?, "everything is applied already")
 }
 
-async fn down(settings: &Settings, back: BackArgs) -> Outcome {
+/// Takes back, and applies again what was taken back if that is wanted.
+async fn down(settings: &Settings, back: BackArgs, again: bool) -> Outcome {
     let (migrator, _) = settings.migrator(None)?;
     if back.dry_run {
         return show_back(&migrator, &back).await;
     }
+    let work = async |migrator: Migrator| {
+        let reverted = migrator.down(&options(&back)).await?;
+        // Only what was taken back: others may be pending.
+        match reverted.ran.first().map(|ran| ran.version.clone()) {
+            Some(to) if again => migrator.up(&Forward { to: Some(to), ..Forward::default() }).await,
+            _ => Ok(reverted),
+        }
+    };
+    finish(shown(migrator, work).await?, "nothing is applied")
+}
+
+/// Shows what happens meanwhile.
+async fn shown(migrator: Migrator, work: impl AsyncFnOnce(Migrator) -> Result<Report, Error>) -> Result<Report, Error> {
     let progress = Progress::new("looking at the database");
-    let migrator = migrator.watched(progress.watch());
-    let done = migrator.down(&options(&back)).await;
+    let done = work(migrator.watched(progress.watch())).await;
     progress.end();
-    finish(done?, "nothing is applied")
+    done
 }
 
 fn options(back: &BackArgs) -> Back {
@@ -205,28 +210,6 @@ async fn show_back(migrator: &Migrator, back: &BackArgs) -> Outcome {
         println!("{}", show::script(&migration, Direction::Down));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn redo(settings: &Settings, back: BackArgs) -> Outcome {
-    let (migrator, _) = settings.migrator(None)?;
-    if back.dry_run {
-        return show_back(&migrator, &back).await;
-    }
-    let progress = Progress::new("looking at the database");
-    let migrator = migrator.watched(progress.watch());
-    let done = async {
-        let reverted = migrator.down(&options(&back)).await?;
-        if reverted.ran.is_empty() {
-            return Ok(reverted);
-        }
-        // Only what was taken back: others may be pending.
-        let to = reverted.ran.first().map(|ran| ran.version.clone());
-        let again = migrator.up(&Forward { to, ..Forward::default() }).await?;
-        Ok::<_, dbopt_diesel::migrate::Error>(again)
-    }
-    .await;
-    progress.end();
-    finish(done?, "nothing is applied")
 }
 
 fn finish(report: Report, nothing: &str) -> Outcome {

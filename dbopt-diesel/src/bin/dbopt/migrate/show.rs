@@ -22,7 +22,7 @@ pub(super) fn status(status: &Status) -> String {
         let colour = match line.state {
             State::Applied => Color::Green,
             State::Pending | State::OutOfOrder => Color::Yellow,
-            State::Edited | State::Missing => Color::Red,
+            State::Edited | State::Missing | State::HalfBack => Color::Red,
         };
         let adopted = entry.is_some_and(|entry| entry.outcome == Outcome::Adopted);
         let known = entry.filter(|_| !adopted);
@@ -39,6 +39,9 @@ pub(super) fn status(status: &Status) -> String {
     let mut text = term::lines(&table);
     text.push_str(&format!("\n{}: ", status.server));
     text.push_str(&match (status.plan.drift.len(), pending) {
+        (0, _) if status.plan.half_back().next().is_some() => {
+            paint("one is half taken back; `dbopt migrate down` goes on with that", Paint::Bad)
+        }
         (0, 0) => paint("everything is applied", Paint::Good),
         (0, n) => paint(&format!("{n} pending; `dbopt migrate plan` shows them, `up` applies them"), Paint::Warning),
         (n, _) => paint(&format!("{n} not as applied; nothing will be run until that is settled"), Paint::Bad),
