@@ -14,8 +14,10 @@ mod hosts;
 pub mod http;
 mod limiting;
 mod outbox;
+mod pace;
 mod resilience;
 mod status;
+mod summary;
 mod tasks;
 mod transaction;
 
@@ -33,6 +35,7 @@ pub use call::{Attempt, Call};
 pub use config::{Config, Secret};
 pub use events::{Event, EventKind};
 pub use status::{Health, NodeStatus, OpenCircuit, Status};
+pub use summary::{ConnectionPool, Database};
 pub use transaction::{AsyncFnOnceRef, AsyncFnRef};
 
 use crate::alert::Alerting;
@@ -50,6 +53,7 @@ use bulkhead::Bulkheads;
 use discovery::Discovery;
 use events::Events;
 use outbox::Outbox;
+use pace::Pace;
 use resilience::Resilience;
 use tasks::Tasks;
 
@@ -92,6 +96,7 @@ pub struct Runtime<B: Backend> {
     alerting: Arc<Alerting>,
     bulkheads: Bulkheads,
     events: Events,
+    pace: Pace,
     outbox: Outbox,
     resilience: Resilience,
     balancer: Balancer,
@@ -178,6 +183,7 @@ impl<B: Backend> Runtime<B> {
             alerting,
             bulkheads: Bulkheads::default(),
             events: Events::default(),
+            pace: Pace::default(),
             outbox: Outbox::default(),
             resilience: Resilience::new(&config.retry),
             balancer: Balancer::new(config.routing.clone(), config.capacities()),
