@@ -10,6 +10,9 @@ mod limits;
 mod nodes;
 mod resilience;
 
+#[cfg(test)]
+mod reference;
+
 pub use alerts::AlertCounts;
 pub use cache::CacheCounts;
 pub use calls::{CallCounts, Calls, MethodCalls, Outcome, Series};
