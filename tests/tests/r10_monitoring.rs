@@ -48,7 +48,7 @@ async fn r10_2_the_figures_of_the_cache_stand_under_their_names() {
     let cluster = cluster_with_redis(1).await;
     let shelf = shelf(cached_config(&cluster)).await;
     for _ in 0..4 {
-        shelf.value(1).await.unwrap();
+        shelf.find(1).await.unwrap();
     }
     let status: Value = serde_json::from_str(&get(&shelf.db, "/metrics/json", "*/*").await.1).unwrap();
     let cache = &status["cache"];
@@ -60,7 +60,7 @@ async fn r10_2_the_figures_of_the_cache_stand_under_their_names() {
 async fn r10_1_metrics_come_in_both_text_formats() {
     let cluster = cluster_with_redis(1).await;
     let shelf = shelf(cached_config(&cluster)).await;
-    shelf.value(1).await.unwrap();
+    shelf.find(1).await.unwrap();
     let (kind, modern) = get(&shelf.db, "/metrics", "application/openmetrics-text;version=1.0.0,*/*;q=0.1").await;
     assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");
     let modern = openmetrics::parse(&modern).unwrap();
