@@ -53,7 +53,7 @@ async fn monitor(cli: &Cli) -> anyhow::Result<ExitCode> {
     spinner.enable_steady_tick(Duration::from_millis(100));
     spinner.set_message("checking the files");
     let dashboards = dashboards::read(&cli.files.join("grafana"))?;
-    let offline = checks::files(&cli.files)?;
+    let offline = checks::files(&cli.files);
 
     let receiver = receiver::start(free_port()?, !cli.once).await?;
     let mut stack = Stack::start(&cli.files, receiver)?;

@@ -118,17 +118,18 @@ async fn series(db: &Db) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r10_1_ten_thousand_users_and_statements_do_not_grow_the_label_set() {
     let cluster = cluster(1).await;
-    let statements = Statements { db: connect(config(&cluster)).await };
-    let call = async |n: u32| {
+    let statements = &Statements { db: connect(config(&cluster)).await };
+    let call = |n: u32| async move {
         let run = statements.run(format!("SELECT {n} AS \"column-{n}\""));
         Context::user(format!("user-{n}")).scope(run).await.unwrap();
     };
     // Where it may run, it has run.
-    stream::iter(0..100).for_each_concurrent(8, &call).await;
+    stream::iter(0..100).for_each_concurrent(8, call).await;
     let before = series(&statements.db).await;
-    stream::iter(100..10_100).for_each_concurrent(8, &call).await;
+    stream::iter(100..10_100).for_each_concurrent(8, call).await;
     let after = series(&statements.db).await;
-    let new: Vec<_> = after.difference(&before).filter(|series| !series.contains("method=\"Statements::run\"")).collect();
+    let new: Vec<_> =
+        after.difference(&before).filter(|series| !series.contains("method=\"Statements::run\"")).collect();
     assert!(new.is_empty(), "{new:?}");
     assert!(!after.iter().any(|series| series.contains("user-") || series.contains("column-")));
     // The method has one series per node that took it, each with its 19 buckets, sum, count and two kinds of errors.

@@ -136,8 +136,8 @@ fn r10_1_names_units_and_help_follow_the_conventions() {
 #[test]
 fn r10_1_labels_are_few_and_bounded() {
     let bounded = [
-        "method", "node", "lane", "kind", "state", "from", "to", "what", "reason", "layer", "result", "by", "outcome", "scope",
-        "limit", "event", "rule", "channel",
+        "method", "node", "lane", "kind", "state", "from", "to", "what", "reason", "layer", "result", "by", "outcome",
+        "scope", "limit", "event", "rule", "channel",
     ];
     for (name, family) in families(&everything()) {
         assert!(family.labels.len() <= 4, "{name} {:?}", family.labels);
@@ -150,7 +150,8 @@ fn r10_1_labels_are_few_and_bounded() {
 /// What an alert or a rate looks at is there before the first event, or that would be invisible.
 #[test]
 fn counters_without_labels_of_calls_begin_at_nothing() {
-    let fresh = Gauges { alerts: Some(AlertCounts::default()), cache: Some(CacheCounts::default()), ..Gauges::default() };
+    let fresh =
+        Gauges { alerts: Some(AlertCounts::default()), cache: Some(CacheCounts::default()), ..Gauges::default() };
     let families = families(&openmetrics(&Calls::new(1), &["db1".into()], fresh).unwrap());
     for name in ["dbopt_failovers", "dbopt_reads_shed", "dbopt_retry_budget_exhausted", "dbopt_cache_invalidations"] {
         assert!(families[name].samples > 0, "{name}");
@@ -172,6 +173,11 @@ fn a_scrape_of_200_methods_on_5_nodes_is_one_series_per_node_and_lane() {
     let begin = tokio::time::Instant::now();
     let text = openmetrics(&calls, &nodes, Gauges::default()).unwrap();
     let (modern, older) = (begin.elapsed(), classic(&text).len());
-    println!("{} kB in {modern:?}; {} kB in the older format, both in {:?}", text.len() / 1000, older / 1000, begin.elapsed());
+    println!(
+        "{} kB in {modern:?}; {} kB in the older format, both in {:?}",
+        text.len() / 1000,
+        older / 1000,
+        begin.elapsed()
+    );
     assert_eq!(families(&text)["dbopt_call_duration_seconds"].samples, 200 * 5 * 3 * (BOUNDS.len() + 1 + 2));
 }

@@ -84,7 +84,8 @@ fn thresholds_are_those_of_the_alerts() {
     let all = dashboards();
     for (title, limit) in limits {
         let panel = all.iter().flat_map(|(_, dashboard)| panels(dashboard)).find(|panel| panel["title"] == title);
-        let steps = &panel.unwrap_or_else(|| panic!("no panel {title}"))["fieldConfig"]["defaults"]["thresholds"]["steps"];
+        let steps =
+            &panel.unwrap_or_else(|| panic!("no panel {title}"))["fieldConfig"]["defaults"]["thresholds"]["steps"];
         let mut wanted = [limit.fire, limit.resolve];
         wanted.sort_by(f64::total_cmp);
         let shown = [&steps[1]["value"], &steps[2]["value"]].map(|value| value.as_f64().unwrap());
