@@ -114,7 +114,7 @@ impl Report {
 
     pub(crate) fn table(&self) -> String {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_header(["", "what", "seen"]);
+        table.load_style(presets::NOTHING).set_header(["", "what", "seen"]);
         for Check { what, result } in &self.checks {
             let (word, seen) = match result {
                 Ok(seen) => ("ok", seen.as_str()),
