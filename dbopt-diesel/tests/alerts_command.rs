@@ -171,3 +171,11 @@ async fn receivers_are_reached_over_tls_and_strangers_are_not() {
     assert!(ok && out.contains("taken over TLS") && out.contains("200 OK ok"), "{out}{error}");
     std::fs::remove_file(&file).unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_for_prometheus_follow_the_settings() {
+    let (ok, out, error) = dbopt(&[("DBOPT_ALERTS_LAG_FIRE", "9s")], &["rules", "--job", "shop"]).await;
+    assert!(ok && out.contains("(dbopt_replication_lag_seconds{job=\"shop\"}) > 9\n"), "{out} {error}");
+    let (ok, out, error) = dbopt(&[("DBOPT_ALERTS_LAG_FIRE", "1s")], &["rules"]).await;
+    assert!(!ok && out.is_empty() && error.contains("alerts.lag.resolve"), "{error}");
+}

@@ -36,6 +36,9 @@ struct Cli {
     /// How many users act at the same time.
     #[arg(long, default_value_t = 32)]
     users: usize,
+    /// The address of the metrics. Default: port 9090 of this host where it is free, else any.
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<SocketAddr>,
     /// End after the figures, with exit code 1 if there was an error or a stale read.
     #[arg(long)]
     once: bool,
@@ -86,7 +89,7 @@ async fn demo(cli: &Cli) -> anyhow::Result<ExitCode> {
 
     steps.begin("waiting for the replicas and the service");
     cluster.wait_caught_up(Duration::from_secs(30)).await?;
-    let mut server = Server::start(&cluster)?;
+    let mut server = Server::start(&cluster, cli.admin_listen)?;
     server.ready().await?;
     steps.done(&format!("the service listens on {}", server.service));
 
@@ -131,8 +134,8 @@ struct Server {
 }
 
 impl Server {
-    fn start(cluster: &Cluster) -> anyhow::Result<Self> {
-        let (service, admin) = (address(8080)?, address(9090)?);
+    fn start(cluster: &Cluster, admin: Option<SocketAddr>) -> anyhow::Result<Self> {
+        let (service, admin) = (address(8080)?, admin.map_or_else(|| address(9090), Ok)?);
         let folder = tempfile::tempdir()?;
         let nodes = cluster.nodes().iter().map(|node| json!({ "name": node.name(), "url": node.url() }));
         let redis = cluster.redis().map(|redis| redis.url()).unwrap_or_default();

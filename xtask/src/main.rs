@@ -11,6 +11,7 @@ mod dashboard;
 mod demo;
 mod imports;
 mod licences;
+mod monitor;
 mod setup;
 mod shell;
 mod source;
@@ -45,6 +46,19 @@ free ports, and drives HTTP traffic at it. Everything it started ends with it (C
 
 Further arguments are passed on to the demo program.",
         run: demo::run,
+    },
+    Command {
+        name: "monitor",
+        arguments: "[--once] [--seconds N]",
+        summary: "the demo with Prometheus and Alertmanager beside it, on the files of examples/monitoring",
+        details: "\
+Installs Debian's Prometheus and Alertmanager if they are missing (their services are not started), starts them and the
+demo on free ports, prints where to look, and tells of alerts as they come. Everything it started ends with it (Ctrl-C).
+
+  --once        check that targets are up, every rule is evaluated and every panel of both Grafana dashboards has data;
+                print it, and end with exit code 1 if something is missing
+  --seconds N   end after so long; with --once: how long everything may take (default 90)",
+        run: monitor::run,
     },
     Command {
         name: "test",

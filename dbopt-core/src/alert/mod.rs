@@ -10,6 +10,7 @@ pub mod config;
 pub mod deliver;
 mod engine;
 mod notification;
+pub mod prometheus;
 mod readings;
 mod rule;
 pub mod rules;

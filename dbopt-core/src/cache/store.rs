@@ -64,6 +64,14 @@ pub(super) struct Counters {
 /// What the cache did so far.
 #[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct CacheStatus {
+    /// Look-ups answered, from memory or from Redis.
+    pub hits: u64,
+    /// Look-ups that neither answered.
+    pub misses: u64,
+    /// `hits` as a share of all look-ups, in percent; 0 before the first.
+    pub hit_rate_percent: f64,
+    /// Of all entries that memory ever held, those that left it for want of room, in percent.
+    pub eviction_rate_percent: f64,
     /// Look-ups answered from memory.
     pub l1_hits: u64,
     /// Look-ups not answered from memory.
@@ -282,7 +290,15 @@ impl Cache {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let invalidations = count(&self.counts.invalidations);
         let micros = count(&self.counts.invalidation_micros) as f64;
+        // Each look-up asks memory first, and Redis for what is not there.
+        let (lookups, hits) = (memory.hits + memory.misses, memory.hits + redis.hits);
+        let held = memory.expired + memory.evicted + memory.invalidated + memory.entries as u64;
+        let percent = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
         CacheStatus {
+            hits,
+            misses: lookups.saturating_sub(hits),
+            hit_rate_percent: percent(hits.min(lookups), lookups),
+            eviction_rate_percent: percent(memory.evicted, held),
             l1_hits: memory.hits,
             l1_misses: memory.misses,
             l1_expired: memory.expired,

@@ -73,14 +73,12 @@ impl CacheCounts {
             let time = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Counter)?;
             ConstCounter::new(seconds).encode(time)?;
         }
-        let plain: [(&str, &str, f64); 3] = [
-            ("dbopt_cache_entries", "Entries in memory", self.entries as f64),
-            ("dbopt_cache_weight", "What entries in memory weigh, in bytes of their encoded form", self.bytes as f64),
-            ("dbopt_cache_journal", "Invalidations that wait to be delivered to Redis", self.journal as f64),
-        ];
-        for (name, help, value) in plain {
-            number(encoder, name, help, value)?;
-        }
+        number(encoder, "dbopt_cache_entries", "Entries in memory", self.entries as f64)?;
+        let help = "What entries in memory weigh, as far as they were weighed: the length of their encoded form";
+        let weight = encoder.encode_descriptor("dbopt_cache_weight", help, Some(&Unit::Bytes), MetricType::Gauge)?;
+        ConstGauge::new(self.bytes as f64).encode(weight)?;
+        let help = "Invalidations that wait to be delivered to Redis";
+        number(encoder, "dbopt_cache_journal", help, self.journal as f64)?;
         match self.redis_up {
             Some(up) => {
                 let help = "Whether Redis answers; absent where it is not configured";

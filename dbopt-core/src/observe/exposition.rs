@@ -1,6 +1,7 @@
 //! The metrics in the OpenMetrics text format; every metric is declared here.
 
 use std::fmt;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
@@ -18,6 +19,10 @@ use super::resilience::{self, CircuitCounts, HedgeCounts, RetryCounts};
 /// Everything that is measured at the moment of the scrape.
 #[derive(Debug, Clone, Default)]
 pub struct Gauges {
+    /// How long this instance has been running.
+    pub uptime: Duration,
+    /// How often another node became the primary.
+    pub failovers: u64,
     /// The names of all states that a node may be in.
     pub states: Vec<&'static str>,
     /// The replicas that serve, and how many there should be.
@@ -90,6 +95,9 @@ struct Scrape {
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "How long this instance of the application has been running";
+        let uptime = encoder.encode_descriptor("dbopt_uptime", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        ConstGauge::new(self.gauges.uptime.as_secs_f64()).encode(uptime)?;
         self.encode_calls(&mut encoder)?;
         nodes::encode(&mut encoder, &self.gauges)?;
         self.encode_pools(&mut encoder)?;
@@ -207,7 +215,6 @@ mod tests {
     use super::*;
     use crate::observe::Outcome;
     use crate::op::{Intent, Lane, Op};
-    use std::time::Duration;
 
     #[test]
     fn a_call_appears_with_its_labels_and_cumulative_buckets() {

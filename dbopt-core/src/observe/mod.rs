@@ -3,15 +3,20 @@
 mod alerts;
 mod cache;
 mod calls;
+mod classic;
 mod exposition;
 mod histogram;
 mod limits;
 mod nodes;
 mod resilience;
 
+#[cfg(test)]
+mod reference;
+
 pub use alerts::AlertCounts;
 pub use cache::CacheCounts;
 pub use calls::{CallCounts, Calls, MethodCalls, Outcome, Series};
+pub use classic::classic;
 pub use exposition::{Gauges, PoolGauges, openmetrics};
 pub use histogram::{BOUNDS, Histogram, HistogramCounts};
 pub use limits::LimitCounts;

@@ -53,6 +53,9 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, gauges: &Gauges) -> fm
     for node in nodes {
         ConstCounter::new(node.losses).encode(losses.encode_family(&label(node))?)?;
     }
+    let help = "How often another node became the primary since the start";
+    let failovers = encoder.encode_descriptor("dbopt_failovers", help, None, MetricType::Counter)?;
+    ConstCounter::new(gauges.failovers).encode(failovers)?;
     let help = "How far the node is behind the primary; absent while unknown";
     let seconds = nodes.iter().filter_map(|n| Some((label(n), n.lag_seconds?)));
     gauge(encoder, "dbopt_replication_lag", help, Some(&Unit::Seconds), seconds)?;
@@ -77,7 +80,8 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, gauges: &Gauges) -> fm
         ("dbopt_host_disk", "The share of the node's disk in use"),
     ];
     for (i, (name, help)) in machine.into_iter().enumerate() {
-        gauge(encoder, name, help, Some(&Unit::Ratios), nodes.iter().filter_map(|n| Some((label(n), n.host[i]?))))?;
+        let ratio = Unit::Other("ratio".into());
+        gauge(encoder, name, help, Some(&ratio), nodes.iter().filter_map(|n| Some((label(n), n.host[i]?))))?;
     }
     Ok(())
 }

@@ -21,24 +21,29 @@ pub(super) async fn watch<B: Backend>(runtime: Weak<Runtime<B>>, alerting: Arc<A
     }
 }
 
+/// A node's state in the words of the alerts.
+fn condition(state: NodeState) -> NodeCondition {
+    match state {
+        NodeState::Healthy | NodeState::Degraded => NodeCondition::Fine,
+        NodeState::Lagging => NodeCondition::Lagging,
+        NodeState::Returning => NodeCondition::Returning,
+        NodeState::Diverged => NodeCondition::Diverged,
+        NodeState::Duplicate => NodeCondition::Duplicate,
+        NodeState::Unreachable => NodeCondition::Unreachable,
+        NodeState::Disconnected => NodeCondition::Disconnected,
+        NodeState::Foreign => NodeCondition::Foreign,
+        NodeState::Fenced => NodeCondition::SecondPrimary,
+        NodeState::Unknown | NodeState::Vacant => NodeCondition::Unknown,
+    }
+}
+
 impl<B: Backend> Runtime<B> {
     /// From what is in memory; no server is asked.
     fn readings(&self) -> Readings {
         let topology = self.cluster.topology();
         let nodes = topology.nodes().map(|node| NodeReading {
             name: node.name.clone(),
-            condition: match node.state {
-                NodeState::Healthy | NodeState::Degraded => NodeCondition::Fine,
-                NodeState::Lagging => NodeCondition::Lagging,
-                NodeState::Returning => NodeCondition::Returning,
-                NodeState::Diverged => NodeCondition::Diverged,
-                NodeState::Duplicate => NodeCondition::Duplicate,
-                NodeState::Unreachable => NodeCondition::Unreachable,
-                NodeState::Disconnected => NodeCondition::Disconnected,
-                NodeState::Foreign => NodeCondition::Foreign,
-                NodeState::Fenced => NodeCondition::SecondPrimary,
-                NodeState::Unknown | NodeState::Vacant => NodeCondition::Unknown,
-            },
+            condition: condition(node.state),
             cause: node.cause.clone(),
             lag: node.lag.seconds(),
         });
@@ -61,7 +66,8 @@ impl<B: Backend> Runtime<B> {
         }
     }
 
-    fn call_totals(&self) -> Totals {
+    /// All calls since the start, as the alerts count them.
+    pub(super) fn call_totals(&self) -> Totals {
         let count_application = self.config.alerts.error_rate.application;
         let mut totals = Totals::default();
         for counts in self.calls.counts() {
@@ -80,5 +86,31 @@ impl<B: Backend> Runtime<B> {
             totals.errors += refused;
         }
         totals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::prometheus::{LOST, OPEN, STRAY};
+    use crate::alert::rules::{Past, judge};
+    use crate::alert::state::Verdict;
+    use crate::alert::{Config, Rule, Traffic};
+
+    /// The rules for Prometheus name states, the built-in ones conditions: both mean the same.
+    #[test]
+    fn prometheus_takes_the_same_states_for_bad_as_the_alerts_do() {
+        for state in NodeState::ALL {
+            let node = NodeReading { name: "db2".into(), condition: condition(state), cause: None, lag: None };
+            let readings = Readings { nodes: vec![node], primary: Some("db1".into()), ..Readings::default() };
+            let found = judge(&Config::default(), &readings, &Traffic::default(), &Past::default());
+            let verdict = |rule| found.iter().find(|found| found.key.0 == rule).map(|found| found.verdict);
+            for (rule, states) in [(Rule::Node, &LOST[..]), (Rule::Stray, &STRAY[..])] {
+                let is_bad = verdict(rule) == Some(Verdict::Bad);
+                assert_eq!(is_bad, states.contains(&state.name()), "{} {}", rule.name(), state.name());
+            }
+            let is_open = verdict(Rule::Node) == Some(Verdict::Between);
+            assert_eq!(is_open, OPEN.contains(&state.name()), "{}", state.name());
+        }
     }
 }

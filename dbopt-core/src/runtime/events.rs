@@ -1,6 +1,7 @@
 //! What happened lately: the last changes of nodes, circuits and alerts, for people who look at the status.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -49,11 +50,16 @@ pub struct Event {
 
 /// The last events of an instance, newest first, with the times when they were noticed.
 #[derive(Debug, Default)]
-pub(super) struct Events(Mutex<VecDeque<(Instant, Event)>>);
+pub(super) struct Events {
+    kept: Mutex<VecDeque<(Instant, Event)>>,
+    /// The last node that was the primary; that there was none in between does not matter.
+    primary: Mutex<Option<Arc<str>>>,
+    failovers: AtomicU64,
+}
 
 impl Events {
     fn note(&self, kind: EventKind, subject: Arc<str>, text: String) {
-        let mut kept = self.0.lock();
+        let mut kept = self.kept.lock();
         kept.truncate(KEPT - 1);
         kept.push_front((Instant::now(), Event { ago_seconds: 0.0, kind, subject, text }));
     }
@@ -68,11 +74,26 @@ impl Events {
     /// The last ones, newest first.
     pub(super) fn latest(&self) -> Vec<Event> {
         let aged = |(at, event): &(Instant, Event)| Event { ago_seconds: at.elapsed().as_secs_f64(), ..event.clone() };
-        self.0.lock().iter().map(aged).collect()
+        self.kept.lock().iter().map(aged).collect()
+    }
+
+    /// How often another node became the primary.
+    pub(super) fn failovers(&self) -> u64 {
+        self.failovers.load(Ordering::Relaxed)
+    }
+
+    fn note_primary(&self, name: &Arc<str>) {
+        let before = self.primary.lock().replace(name.clone());
+        if before.is_some_and(|before| before != *name) {
+            self.failovers.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// What is new in the cluster.
     fn note_topology(&self, before: &Topology, after: &Topology) {
+        for primary in [before, after].into_iter().filter_map(|topology| topology.nodes.get(topology.primary?)) {
+            self.note_primary(&primary.name);
+        }
         if before.primary != after.primary {
             match after.primary.and_then(|i| after.nodes.get(i)) {
                 Some(node) => self.note(EventKind::Primary, node.name.clone(), "is the primary".into()),
@@ -136,6 +157,18 @@ impl<B: Backend> Runtime<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_primary_that_comes_back_is_no_failover() {
+        let events = Events::default();
+        let seen = |names: &[&str]| {
+            names.iter().for_each(|name| events.note_primary(&Arc::from(*name)));
+            events.failovers()
+        };
+        assert_eq!(seen(&["db1", "db1"]), 0);
+        assert_eq!(seen(&["db2"]), 1);
+        assert_eq!(seen(&["db2", "db1"]), 2);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_newest_comes_first_and_old_ones_are_forgotten() {

@@ -16,8 +16,10 @@ mod hosts;
 pub mod http;
 mod limiting;
 mod outbox;
+mod pace;
 mod resilience;
 mod status;
+mod summary;
 mod tasks;
 mod transaction;
 
@@ -36,6 +38,7 @@ pub use config::{Config, Secret};
 pub use events::{Event, EventKind};
 pub use history::{History, NodeSample, Sample};
 pub use status::{Health, NodeStatus, OpenCircuit, Status};
+pub use summary::{ConnectionPool, Database};
 pub use transaction::{AsyncFnOnceRef, AsyncFnRef};
 
 use crate::alert::Alerting;
@@ -55,6 +58,7 @@ use events::Events;
 use hedging::Hedges;
 use history::Samples;
 use outbox::Outbox;
+use pace::Pace;
 use resilience::Resilience;
 use tasks::Tasks;
 
@@ -98,6 +102,7 @@ pub struct Runtime<B: Backend> {
     bulkheads: Bulkheads,
     events: Events,
     samples: Samples,
+    pace: Pace,
     outbox: Outbox,
     resilience: Resilience,
     balancer: Balancer,
@@ -186,6 +191,7 @@ impl<B: Backend> Runtime<B> {
             bulkheads: Bulkheads::default(),
             events: Events::default(),
             samples: Samples::default(),
+            pace: Pace::default(),
             outbox: Outbox::default(),
             resilience: Resilience::new(&config.retry),
             balancer: Balancer::new(config.routing.clone(), config.capacities()),

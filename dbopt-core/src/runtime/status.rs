@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Event, Runtime, StandInStatus};
+use super::{ConnectionPool, Database, Event, Runtime, StandInStatus};
 use crate::alert::AlertStatus;
 use crate::backend::{Backend, Role};
 use crate::breaker::{CircuitStatus, State};
@@ -32,6 +32,10 @@ pub struct Status {
     pub nodes: Vec<NodeStatus>,
     /// What is wrong with the cluster as a whole.
     pub warnings: Vec<String>,
+    /// The calls that reached the database, in few figures.
+    pub database: Database,
+    /// The connections of the whole instance, in few figures.
+    pub connection_pool: ConnectionPool,
     /// The connections of the whole instance.
     pub connections: Connections,
     /// Reads that the primary serves in place of replicas.
@@ -193,6 +197,8 @@ impl<B: Backend> Runtime<B> {
             primary: topology.primary.map(|i| topology.nodes[i].name.clone()),
             nodes,
             warnings: self.few_replicas().into_iter().chain(self.discovery.iter().flat_map(|d| d.notes())).collect(),
+            database: self.database(),
+            connection_pool: ConnectionPool::new(self.budget.open(), in_use, self.budget.max()),
             connections: Connections {
                 open: self.budget.open(),
                 in_use,
@@ -238,6 +244,8 @@ impl<B: Backend> Runtime<B> {
         let shown = |n: &NodeView| if n.state == NodeState::Vacant { String::new() } else { n.name.to_string() };
         let names: Vec<String> = self.cluster.topology().nodes.iter().map(shown).collect();
         let gauges = Gauges {
+            uptime: self.pace.uptime(),
+            failovers: self.events.failovers(),
             states: NodeState::ALL.map(NodeState::name).to_vec(),
             replicas: [self.cluster.topology().serving_replicas(), self.config.alerts.replicas.minimum],
             nodes: status

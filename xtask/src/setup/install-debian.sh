@@ -1,6 +1,6 @@
-# Installs PostgreSQL's and Redis' programs on Debian and Ubuntu, as root. Their packages would also create a cluster and
+# Installs PostgreSQL's, Redis' and Prometheus' programs on Debian and Ubuntu, as root. Their packages would also create a cluster and
 # start services: that is prevented here, and what prevents it is taken away again at the end.
-# Arguments: what to install, `postgresql` and `redis`.
+# Arguments: what to install, `postgresql`, `redis`, `prometheus` and `prometheus-alertmanager`.
 set -eu
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 PATH=$PATH:/usr/sbin:/sbin
@@ -29,7 +29,7 @@ trap 'exit 130' INT TERM HUP
 forbid_starting() {
     if [ -e "$policy" ] && ! grep -q "$mark" "$policy"; then
         # The machine's own rule stays; it has to forbid the same.
-        for service in postgresql redis-server; do
+        for service in postgresql redis-server prometheus prometheus-alertmanager; do
             answer=0
             "$policy" "$service" start >/dev/null 2>&1 || answer=$?
             [ "$answer" -eq 101 ] || die "$policy would let $service start"
@@ -70,6 +70,10 @@ choose() {
                 return 1
             fi
             ;;
+        prometheus | prometheus-alertmanager)
+            exists "$wanted" || return 1
+            packages="$packages $wanted"
+            ;;
         *) die "$wanted is not known here" ;;
         esac
     done
@@ -89,13 +93,13 @@ install() {
 
 forbid_starting
 forbid_main_cluster
-choose "$@" || { update && choose "$@"; } || die 'the package lists offer no PostgreSQL or no Redis'
+choose "$@" || { update && choose "$@"; } || die "the package lists do not offer all of $*"
 # Old lists name files that are no longer there: a second try with new ones.
 install || { update && choose "$@" && install; } || {
     tail -n 30 "$log" >&2
     die 'apt-get install failed'
 }
 # A new package's service would start with the next boot.
-for service in redis-server valkey-server; do
+for service in redis-server valkey-server prometheus prometheus-alertmanager; do
     case " $packages " in *" $service "*) update-rc.d "$service" disable >/dev/null 2>&1 || true ;; esac
 done

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use serde_json::json;
 
+use super::accept;
 use crate::backend::Backend;
+use crate::observe;
 use crate::runtime::{Health, Runtime};
 
 /// The routes of the admin interface. They only read what is in memory, so they answer also when every server is dead.
@@ -17,7 +19,7 @@ use crate::runtime::{Health, Runtime};
 /// | route | what |
 /// |---|---|
 /// | `/` | the dashboard: a page for people, drawn from the two below |
-/// | `/metrics` | all metrics in the OpenMetrics text format |
+/// | `/metrics` | all metrics in the OpenMetrics text format, or in the older one of Prometheus for whoever asks for `text/plain` |
 /// | `/metrics/json` | the same and more as JSON: the [`Status`](crate::runtime::Status) |
 /// | `/metrics/history` | the last quarter of an hour: the [`History`](crate::runtime::History); `?after=N` for samples after number N |
 /// | `/health` | 200 while any call can be served, else 503; the state in words |
@@ -33,9 +35,12 @@ pub fn router<B: Backend>(runtime: Arc<Runtime<B>>) -> Router {
         .with_state(runtime)
 }
 
-async fn metrics<B: Backend>(State(runtime): State<Arc<Runtime<B>>>) -> Response {
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], runtime.metrics()).into_response()
+async fn metrics<B: Backend>(State(runtime): State<Arc<Runtime<B>>>, headers: HeaderMap) -> Response {
+    let (content_type, text) = match accept::wants_classic(&headers) {
+        true => ("text/plain; version=0.0.4; charset=utf-8", observe::classic(&runtime.metrics())),
+        false => ("application/openmetrics-text; version=1.0.0; charset=utf-8", runtime.metrics()),
+    };
+    ([(header::CONTENT_TYPE, content_type), (header::VARY, "accept")], text).into_response()
 }
 
 async fn status<B: Backend>(State(runtime): State<Arc<Runtime<B>>>) -> Response {

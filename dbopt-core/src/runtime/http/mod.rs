@@ -1,5 +1,6 @@
 //! The state over HTTP, and the layer that gives each request a [`Context`](crate::context::Context).
 
+mod accept;
 mod admin;
 mod dashboard;
 mod layer;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Subcommand};
 use comfy_table::{Cell, Color};
 use dbopt_diesel::Config;
-use dbopt_diesel::core::alert::{Trial, send_test};
+use dbopt_diesel::core::alert::{Trial, prometheus, send_test};
 use owo_colors::OwoColorize;
 use reqwest::Client;
 use serde::Deserialize;
@@ -30,6 +30,14 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         channel: Vec<String>,
     },
+    /// Print the same alerts as rules for Prometheus, with the limits of dbopt.toml and the DBOPT_ALERTS_* variables
+    ///
+    /// `dbopt alerts rules > rules.yml`, and name the file under rule_files in prometheus.yml. Prometheus 2.42 or newer.
+    Rules {
+        /// The job_name of the application's targets: rules for these only. Needed where two applications have different limits
+        #[arg(long, value_name = "NAME")]
+        job: Option<String>,
+    },
     /// Show the alerts of a running application
     List {
         /// Its status, such as `http://127.0.0.1:8080/metrics/json`
@@ -41,8 +49,18 @@ enum Command {
 pub(crate) async fn run(args: Args) -> Outcome {
     match args.command {
         Command::Test { channel } => test(&channel).await,
+        Command::Rules { job } => {
+            print!("{}", prometheus::rules(&checked(Config::load()?)?.alerts, job.as_deref()));
+            Ok(ExitCode::SUCCESS)
+        }
         Command::List { url } => list(&url).await,
     }
+}
+
+/// What cannot be judged cannot be printed either.
+fn checked(config: Config) -> Result<Config, String> {
+    let problems = config.alerts.problems();
+    if problems.is_empty() { Ok(config) } else { Err(problems.join("\n")) }
 }
 
 async fn test(only: &[String]) -> Outcome {
