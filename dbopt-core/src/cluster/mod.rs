@@ -6,6 +6,7 @@ mod host;
 mod lag;
 mod monitor;
 mod state;
+mod takeover;
 mod topology;
 mod trust;
 mod watcher;
@@ -18,4 +19,5 @@ pub use host::{Asked, Cpu, HostConfig, HostReading, HostSample, HostSource, Host
 pub use lag::{Lag, LsnRing};
 pub use monitor::{Cluster, Watched};
 pub use state::{Details, Feeder, NodeState, NodeView, Receiver, Topology};
+pub use takeover::Takeover;
 pub use watcher::Watcher;

@@ -14,6 +14,7 @@ use super::histogram::{BOUNDS, HistogramCounts};
 use super::limits::LimitCounts;
 use super::nodes::{self, NodeGauges};
 use super::resilience::{self, CircuitCounts, RetryCounts};
+use super::takeovers::{self, TakeoverCounts, WaitCounts};
 
 /// Everything that is measured at the moment of the scrape.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +33,10 @@ pub struct Gauges {
     pub reads_shed: u64,
     /// What was repeated.
     pub retries: RetryCounts,
+    /// Who waited for a primary.
+    pub waits: WaitCounts,
+    /// The failovers.
+    pub takeovers: TakeoverCounts,
     /// The cache's counters, where there is a cache.
     pub cache: Option<CacheCounts>,
     /// The rate limits' counters, where anything is limited.
@@ -93,6 +98,8 @@ impl Collector for Scrape {
         self.encode_pools(&mut encoder)?;
         resilience::circuits(&mut encoder, &self.gauges.circuits)?;
         resilience::retries(&mut encoder, &self.gauges.retries)?;
+        takeovers::waits(&mut encoder, &self.gauges.waits)?;
+        takeovers::takeovers(&mut encoder, &self.gauges.takeovers)?;
         if let Some(cache) = &self.gauges.cache {
             cache.encode(&mut encoder)?;
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Runtime;
-use crate::alert::{Alerting, NodeCondition, NodeReading, Readings, Totals};
+use crate::alert::{Alerting, Measured, NodeCondition, NodeReading, Readings, Totals};
 use crate::backend::Backend;
 use crate::cluster::NodeState;
 use crate::observe::HistogramCounts;
@@ -48,6 +48,11 @@ impl<B: Backend> Runtime<B> {
             nodes: nodes.collect(),
             primary: primary.map(|node| node.name.clone()),
             timeline: primary.and_then(|node| node.position).map(|position| position.timeline),
+            failover: topology.takeover.as_ref().map(|takeover| Measured {
+                to: takeover.to.clone(),
+                outage: takeover.outage.as_secs_f64(),
+                lost_bytes: takeover.lost_bytes,
+            }),
             in_use: self.pools.iter().flatten().map(|pool| pool.in_use()).sum(),
             max: self.budget.max(),
             totals: Totals {

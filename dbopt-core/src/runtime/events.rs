@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::Runtime;
+use super::{Runtime, takeover};
 use crate::alert::Notification;
 use crate::backend::Backend;
 use crate::cluster::Topology;
@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub enum EventKind {
     /// Another node is the primary, or none is.
     Primary,
+    /// Another node has become the primary: how long it took, and what it cost.
+    Failover,
     /// A node changed its state.
     Node,
     /// A circuit opened, was tested or closed.
@@ -78,6 +80,17 @@ impl Events {
                 Some(node) => self.note(EventKind::Primary, node.name.clone(), "is the primary".into()),
                 None => self.note(EventKind::Primary, "cluster".into(), "no node accepts writes".into()),
             }
+        }
+        if let Some(takeover) = after.takeover.as_ref().filter(|_| before.takeover != after.takeover) {
+            let is_known = before.takeover.as_ref().is_some_and(|known| known.number == takeover.number);
+            let text = if is_known {
+                let loss = crate::alert::loss_in_words(takeover.lost_bytes);
+                tracing::warn!(node = %takeover.from, "the old primary is back, and tells more: {loss}");
+                format!("{} is back, and tells more: {loss}", takeover.from)
+            } else {
+                takeover::in_words(takeover)
+            };
+            self.note(EventKind::Failover, takeover.to.clone(), text);
         }
         for (old, new) in before.nodes.iter().zip(&after.nodes).filter(|(old, new)| old.state != new.state) {
             let cause = new.cause.as_ref().map_or(String::new(), |cause| format!(": {cause}"));

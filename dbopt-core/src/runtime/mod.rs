@@ -16,8 +16,10 @@ mod limiting;
 mod outbox;
 mod resilience;
 mod status;
+mod takeover;
 mod tasks;
 mod transaction;
+mod waiting;
 
 use std::fmt;
 use std::sync::Arc;
@@ -51,7 +53,9 @@ use discovery::Discovery;
 use events::Events;
 use outbox::Outbox;
 use resilience::Resilience;
+use takeover::Takeovers;
 use tasks::Tasks;
+use waiting::WaitingRoom;
 
 /// What an application gives the runtime in code, besides its settings.
 #[derive(Clone, Default)]
@@ -96,6 +100,8 @@ pub struct Runtime<B: Backend> {
     resilience: Resilience,
     balancer: Balancer,
     stand_ins: StandIns,
+    waiting_room: WaitingRoom,
+    takeovers: Takeovers,
     discovery: Option<Arc<Discovery>>,
     closing: AtomicBool,
     tasks: Tasks,
@@ -182,6 +188,8 @@ impl<B: Backend> Runtime<B> {
             resilience: Resilience::new(&config.retry),
             balancer: Balancer::new(config.routing.clone(), config.capacities()),
             stand_ins: StandIns::new(&config),
+            waiting_room: WaitingRoom::new(config.failover.wait_limit),
+            takeovers: Takeovers::default(),
             discovery,
             config,
             cluster,
@@ -221,6 +229,7 @@ impl<B: Backend> Runtime<B> {
     /// Shares the budget out again, after what the nodes are now.
     fn share_budget(&self) {
         let topology = self.cluster.topology();
+        self.follow_takeover(&topology);
         self.tell_circuits(&topology);
         let serving = topology.serving_replicas() > 0;
         // Of those that return pools are made ready before calls come.
@@ -253,6 +262,9 @@ impl<B: Backend> Runtime<B> {
             }
         }
         self.resilience.pools_followed();
+        if topology.primary.is_some() {
+            self.waiting_room.call_in();
+        }
     }
 
     /// Begins a call of `op`; the macros write the steps that follow.

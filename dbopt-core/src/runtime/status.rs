@@ -13,7 +13,8 @@ use crate::cache::store::CacheStatus;
 use crate::cluster::{Feeder, HostReading, NodeState, NodeView, Receiver};
 use crate::limit::{LimitStatus, MethodChecks};
 use crate::observe::{
-    CacheCounts, CallCounts, CircuitCounts, Gauges, HistogramCounts, LimitCounts, NodeGauges, PoolGauges, openmetrics,
+    CacheCounts, CallCounts, CircuitCounts, Gauges, HistogramCounts, LimitCounts, NodeGauges, PoolGauges,
+    TakeoverCounts, WaitCounts, openmetrics,
 };
 use crate::op::Lane;
 use crate::pool::PoolStatus;
@@ -35,6 +36,10 @@ pub struct Status {
     pub connections: Connections,
     /// Reads that the primary serves in place of replicas.
     pub primary_reads: StandInStatus,
+    /// Calls that wait, or waited, for a node to become the primary.
+    pub primary_waits: WaitCounts,
+    /// The failovers since the start of this instance.
+    pub failovers: TakeoverCounts,
     /// Every circuit that is not closed, with its last cause; the others are beside their pools.
     pub open_circuits: Vec<OpenCircuit>,
     /// What the cache did.
@@ -197,6 +202,8 @@ impl<B: Backend> Runtime<B> {
                 utilization_percent: 100.0 * in_use as f64 / self.budget.max() as f64,
             },
             primary_reads: self.stand_ins.status(),
+            primary_waits: self.waiting_room.counts(),
+            failovers: self.takeover_counts(),
             cache: self.cache.status(),
             limits: self.limiter.status(),
             alerts: self.alerting.active(),
@@ -259,6 +266,8 @@ impl<B: Backend> Runtime<B> {
                 .collect(),
             reads_shed: status.primary_reads.shed,
             retries: self.retry_counts(),
+            waits: self.waiting_room.counts(),
+            takeovers: self.takeover_counts(),
             cache: self.cache.is_enabled().then(|| self.cache_counts(&status.cache)),
             limits: self.config.limit.enabled.then(|| limit_counts(&status.limits)),
             alerts: self.alerting.is_enabled().then(|| self.alerting.counts()),

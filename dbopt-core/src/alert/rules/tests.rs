@@ -102,8 +102,10 @@ fn the_only_server_is_not_expected_to_have_replicas() {
 
 #[test]
 fn a_failover_is_told_with_its_timeline() {
-    let past =
-        Past { failovers: vec![Succession { from: "db1".into(), to: "db2".into(), timeline: Some(7) }], ..old() };
+    let past = Past {
+        failovers: vec![Succession { from: "db1".into(), to: "db2".into(), timeline: Some(7), measured: None }],
+        ..old()
+    };
     assert_eq!(bad_with(&Config::default(), &well(), &busy(), &past), ["failover db2, timeline 7"]);
 }
 

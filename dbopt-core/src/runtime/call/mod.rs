@@ -8,6 +8,7 @@ mod after;
 mod again;
 mod end;
 mod fate;
+mod primary;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
