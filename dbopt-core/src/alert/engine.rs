@@ -108,6 +108,8 @@ mod tests {
             condition: NodeCondition::Fine,
             cause: None,
             lag: Some(0.0),
+            unreached: Some(0.0),
+            paused: false,
         });
         Readings {
             nodes: nodes.into(),

@@ -62,6 +62,10 @@ pub struct NodeReading {
     pub cause: Option<String>,
     /// How far behind it is in seconds; `None` when nobody can tell.
     pub lag: Option<f64>,
+    /// For how long a write of the primary has not reached it, in seconds; `None` for what is no replica.
+    pub unreached: Option<f64>,
+    /// Whether somebody has stopped it from replaying.
+    pub paused: bool,
 }
 
 /// How a node is.

@@ -127,7 +127,34 @@ fn nodes(config: &Config, now: &Readings, node: &NodeReading) -> Vec<Condition> 
             None => of(Rule::Lag, Verdict::Between, None, format!("how far {name} is behind is unknown")),
         });
     }
+    if let Some(unreached) = node.unreached {
+        let limit = config.unreached.limit();
+        let text = format!(
+            "writes have not reached {name} for {} (limit {}): {}{why}",
+            time(unreached),
+            time(limit.fire),
+            remedy(node)
+        );
+        found.push(of(Rule::Unreached, rising(limit, unreached), Some(unreached), text));
+    }
     found
+}
+
+/// What to do about a replica that writes do not reach.
+fn remedy(node: &NodeReading) -> &'static str {
+    match node.condition {
+        _ if node.paused => "replaying was paused there, and goes on with SELECT pg_wal_replay_resume()",
+        NodeCondition::Unreachable => {
+            "start it, or, if it will not return, take its URL out and drop its replication slot, which keeps log for it"
+        }
+        NodeCondition::Disconnected => {
+            "look at its primary_conninfo, at the network, and in its log; if log that it needs is gone, copy it anew"
+        }
+        NodeCondition::Diverged => "it needs pg_rewind or a new copy",
+        _ => {
+            "it answers and replays nothing: look for a long query there that holds replaying up, a slow disk or a network that is cut"
+        }
+    }
 }
 
 fn cluster(config: &Config, now: &Readings, past: &Past, found: &mut Vec<Condition>) {

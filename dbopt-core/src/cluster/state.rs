@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::host::HostReading;
 use super::lag::Lag;
+use super::reach::Reached;
 use super::takeover::{self, Takeover};
 use crate::backend::{Role, Upstream};
 use crate::position::{Lsn, Position};
@@ -120,6 +121,8 @@ pub struct Feeder {
 pub struct Details {
     /// How many bytes of log a replica has still to replay; absent while unknown.
     pub lag_bytes: Option<u64>,
+    /// Whether every write of the primary has reached it.
+    pub reached: Reached,
     /// What its receiver does; absent on a primary.
     pub receiver: Option<Receiver>,
     /// Where it gets its log from, or got it from last; absent where nobody can tell.
@@ -128,6 +131,8 @@ pub struct Details {
     pub host_absent: Option<String>,
     /// What somebody should know about it, whatever its state.
     pub notes: Vec<String>,
+    /// Whether somebody has stopped it from replaying.
+    pub paused: bool,
     /// How often it was lost since the start.
     pub losses: u64,
     /// It was lost so often lately that each time is not worth a line in the log.

@@ -41,6 +41,8 @@ impl<B: Backend> Runtime<B> {
             },
             cause: node.cause.clone(),
             lag: node.lag.seconds(),
+            unreached: node.details.reached.unreached().map(|time| time.as_secs_f64()),
+            paused: node.details.paused,
         });
         let primary = topology.primary.and_then(|i| topology.nodes.get(i));
         let cache = self.cache.status();

@@ -83,6 +83,8 @@ pub struct NodeStatus {
     pub lag_seconds: Option<f64>,
     /// The log that it has still to replay, in bytes; absent while unknown.
     pub lag_bytes: Option<u64>,
+    /// For how many seconds a write of the primary has not reached it: 0 where all have; absent for what is no replica, or was never heard.
+    pub unreached_seconds: Option<f64>,
     /// What a replica's receiver does.
     pub receiver: Option<Receiver>,
     /// Where a replica gets its log from: a node's name, or what the replica calls the server.
@@ -175,6 +177,7 @@ impl<B: Backend> Runtime<B> {
                 position: self.cluster.visible(&topology, i).map(|p| p.to_string()),
                 lag_seconds: node.lag.seconds(),
                 lag_bytes: node.details.lag_bytes,
+                unreached_seconds: node.details.reached.unreached().map(|time| time.as_secs_f64()),
                 receiver: node.details.receiver,
                 upstream: node.details.feeder.as_ref().map(|feeder| self.feeder(feeder)),
                 serving_seconds: node.healthy_since.map(|since| since.elapsed().as_secs_f64()),
@@ -253,6 +256,7 @@ impl<B: Backend> Runtime<B> {
                     primary: status.primary.as_ref() == Some(&n.name),
                     lag_seconds: n.lag_seconds,
                     lag_bytes: n.lag_bytes,
+                    unreached_seconds: n.unreached_seconds,
                     losses: n.losses,
                     host: [n.host.cpu, n.host.memory, n.host.disk],
                     weight: n.balance.map(|balance| balance.weight),

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::host::{HostReading, LastReading, Limits};
 use super::lag::{Lag, LsnRing};
+use super::reach::Progress;
 use super::state::{Feeder, NodeState, NodeView, Topology};
 use super::takeover::Succession;
 use super::trust::{Patience, Reputation};
@@ -62,6 +63,7 @@ pub(super) struct Remembered {
     feeder: Option<Feeder>,
     /// The run of the server in which it was last seen as a replica.
     followed: Option<ServerMark>,
+    progress: Progress,
     lags: bool,
     serves_since: Option<Instant>,
 }
@@ -158,9 +160,10 @@ impl Memory {
     fn note_succession(&mut self, primary: Option<usize>, now: Instant) {
         match primary {
             Some(i) => {
-                let node = &self.nodes[i];
-                if let Some(Heard { report, asked, .. }) = node.heard() {
-                    self.past.leads((i, &node.name), (report, *asked), node.followed, &self.forks, now);
+                let node = &mut self.nodes[i];
+                let followed = node.followed.take();
+                if let Word::Report(Heard { report, asked, .. }) = &node.word {
+                    self.past.leads((i, &node.name), (report, *asked), followed, &self.forks, now);
                 }
             }
             None => self.past.doubts(None, now),
