@@ -136,8 +136,9 @@ impl Memory {
             self.highest_timeline = self.highest_timeline.max(report.timeline.unwrap_or(0));
             if let (Some(timeline), Some(fork)) = (report.timeline, report.forked_at) {
                 // After a crash the server names the end of its recovery, which comes later.
-                let forks = Arc::make_mut(&mut self.forks);
-                forks.entry(timeline).and_modify(|known| *known = fork.min(*known)).or_insert(fork);
+                if self.forks.get(&timeline).is_none_or(|known| fork < *known) {
+                    Arc::make_mut(&mut self.forks).insert(timeline, fork);
+                }
             }
             self.ring.push(asked, report.timeline, report.lsn);
         }
