@@ -6,8 +6,6 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge};
 use prometheus_client::registry::Unit;
 
-use super::exposition::gauge;
-
 /// The calls that waited for a primary until the moment of the scrape.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct WaitCounts {
@@ -48,12 +46,17 @@ pub(super) fn takeovers(encoder: &mut DescriptorEncoder<'_>, counts: &TakeoverCo
     let help = "How often another node has become the primary";
     let count = encoder.encode_descriptor("dbopt_failovers", help, None, MetricType::Counter)?;
     ConstCounter::new(counts.count).encode(count)?;
-    let rows = |value: Option<f64>| value.into_iter().map(|value| ([], value));
     let help = "For how long there was no primary at the last failover";
-    gauge(encoder, "dbopt_failover_outage", help, Some(&Unit::Seconds), rows(counts.outage_seconds))?;
+    if let Some(seconds) = counts.outage_seconds {
+        let outage =
+            encoder.encode_descriptor("dbopt_failover_outage", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        ConstGauge::new(seconds).encode(outage)?;
+    }
     let help = "The log that the last failover lost, as far as is known; absent while unknown";
-    let lost = counts.lost_bytes.map(|bytes| bytes as f64);
-    gauge(encoder, "dbopt_failover_lost", help, Some(&Unit::Bytes), rows(lost))?;
+    if let Some(bytes) = counts.lost_bytes {
+        let lost = encoder.encode_descriptor("dbopt_failover_lost", help, Some(&Unit::Bytes), MetricType::Gauge)?;
+        ConstGauge::new(bytes as f64).encode(lost)?;
+    }
     let help = "Callers who came with a token for a write that a failover has lost";
     let tokens = encoder.encode_descriptor("dbopt_tokens_lost", help, None, MetricType::Counter)?;
     ConstCounter::new(counts.tokens_lost).encode(tokens)

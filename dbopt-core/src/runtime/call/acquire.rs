@@ -187,7 +187,7 @@ impl<B: Backend> Call<'_, B> {
                 // The server itself says so, with what it has answered last: nothing of the body was sent.
                 Ok(Some(Ok(true))) if self.op.intent() == Intent::Write && lease.refuses_writes() => {
                     lease.close();
-                    runtime.cluster.recheck(target.node);
+                    runtime.cluster.suspect(target.node);
                     let text = "it takes no writes any more";
                     return Err(Refused::Here(self.refusal(target, Reason::NoPrimary, text)));
                 }

@@ -65,14 +65,9 @@ impl<B: Backend> Call<'_, B> {
         if !self.insists_on_the_primary() || topology.epoch == 0 || topology.nodes().nth(1).is_none() {
             return false;
         }
-        let tells_of_it = |refusal: &Refusal| {
-            refusal.reason.is_node_fault()
-                || matches!(
-                    refusal.reason,
-                    Reason::NoPrimary | Reason::BackingOff | Reason::CircuitOpen | Reason::Behind
-                )
-        };
-        self.refusals.iter().all(tells_of_it) && !self.may_go()
+        // A name that has no address any more is that of a server that is gone.
+        let may_pass = |refusal: &Refusal| !refusal.reason.is_permanent() || refusal.reason == Reason::UnknownHost;
+        self.refusals.iter().all(may_pass) && !self.may_go()
     }
 
     /// Whether a primary is known that neither calls nor the monitor have doubts about, and its pools know it too.
