@@ -57,7 +57,7 @@ fn cluster() -> Topology {
         healthy_since: None,
         details: Default::default(),
     };
-    Topology { epoch: 1, primary: Some(0), nodes: (0..=REPLICAS).map(node).collect() }
+    Topology { epoch: 1, primary: Some(0), nodes: (0..=REPLICAS).map(node).collect(), ..Topology::default() }
 }
 
 /// The least that any plan does: the replicas that may serve, from another one at each turn, and then the primary.

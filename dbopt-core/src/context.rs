@@ -108,6 +108,8 @@ struct Shared {
     written: Mutex<Option<Position>>,
     /// A write happened whose position could not be learned: only the primary is sure to show it.
     written_unseen: AtomicBool,
+    /// Something it had written was lost.
+    lost: AtomicBool,
 }
 
 impl Context {
@@ -259,6 +261,17 @@ impl Context {
     pub fn wrote(&self, position: Position) {
         let mut written = self.shared.written.lock();
         *written = Position::later(*written, Some(position));
+    }
+
+    /// Whether a call of this context found that something its caller had written, here or with a token that was given to it, was lost when
+    /// another node became the primary. Its reads show what is there.
+    pub fn has_lost_writes(&self) -> bool {
+        self.shared.lost.load(Ordering::Relaxed)
+    }
+
+    /// Notes that something was lost; whether that is news.
+    pub(crate) fn lost_writes(&self) -> bool {
+        !self.shared.lost.swap(true, Ordering::Relaxed)
     }
 
     /// Notes that this caller wrote something whose position is not known: its reads stay on the primary from now on.

@@ -171,6 +171,8 @@ pub enum LimitCause {
 pub enum Waiting {
     /// For a connection.
     Connection,
+    /// For another node to become the primary. Nothing was sent.
+    Primary,
     /// For its statements, inside the method's body.
     Body,
     /// For COMMIT or ROLLBACK.
@@ -183,6 +185,7 @@ impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Waiting::Connection => "waiting for a connection",
+            Waiting::Primary => "waiting for a node to become the primary",
             Waiting::Body => "running its statements",
             Waiting::TransactionEnd => "ending its transaction",
             Waiting::OtherLoad => "waiting for another call to load the same result",

@@ -33,7 +33,7 @@ pub fn brisk(mut config: Config) -> Config {
     (config.pool.min, config.pool.max) = (3, 9);
     (config.pool.backoff_initial, config.pool.backoff_max) = (Duration::from_millis(20), Duration::from_millis(40));
     (config.breaker.open, config.breaker.open_max) = (Duration::from_secs(1), Duration::from_secs(4));
-    config.retry.attempts = 0;
+    (config.retry.attempts, config.failover.wait_limit) = (0, 0);
     config
 }
 

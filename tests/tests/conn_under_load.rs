@@ -194,7 +194,7 @@ async fn a_server_killed_during_a_call_is_noticed_at_once() {
     let cluster = cluster(0).await;
     let mut config = config(&cluster);
     // A call that waits for the server to return is in r11.
-    config.retry.attempts = 0;
+    (config.retry.attempts, config.failover.wait_limit) = (0, 0);
     let things = Things { db: connect(config).await };
     let killed = async {
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -29,8 +29,8 @@ async fn with_nowhere_to_go_a_call_ends_at_its_deadline() {
 async fn a_killed_primary_costs_no_reader_an_error() {
     let cluster = cluster(2).await;
     let mut config = config(&cluster);
-    // A write that waits for the primary to return is in r11.
-    config.retry.attempts = 0;
+    // Writes that wait are in r11 and in takeover.
+    (config.retry.attempts, config.failover.wait_limit) = (0, 0);
     let things = Things { db: connect(config).await };
     let crowd = Crowd::of_readers(&things);
     crowd.goes_on(300).await;

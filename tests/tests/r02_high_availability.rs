@@ -272,6 +272,7 @@ async fn r02_4_an_error_that_a_call_sees_has_the_node_asked_at_once() {
     let cluster = cluster(2).await;
     let mut config = config(&cluster);
     (config.cluster.probe_interval, config.retry.attempts) = (Duration::from_secs(9), 0);
+    config.failover.wait_limit = 0;
     let things = Things { db: connect(config).await };
     things.set(1, 1).await.unwrap();
     // 25006: it takes no writes any more.

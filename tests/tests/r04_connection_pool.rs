@@ -198,7 +198,7 @@ async fn r04_4_failed_attempts_back_off_exponentially() {
     let mut config = config(&cluster);
     (config.pool.backoff_initial, config.pool.backoff_max) = (Duration::from_millis(200), Duration::from_millis(1500));
     // The pool's own waits, without a circuit before them or a call that waits with it.
-    (config.breaker.enabled, config.retry.attempts) = (false, 0);
+    (config.breaker.enabled, config.retry.attempts, config.failover.wait_limit) = (false, 0, 0);
     let db = connect(config).await;
     let admin = admin(&cluster).await;
     admin.execute("ALTER DATABASE app ALLOW_CONNECTIONS false", &[]).await.unwrap();
@@ -240,7 +240,7 @@ async fn r04_4_a_stopped_server_is_not_hammered_and_found_again() {
     let (log, _guard) = Log::keep();
     let cluster = cluster(0).await;
     let mut config = config(&cluster);
-    config.retry.attempts = 0;
+    (config.retry.attempts, config.failover.wait_limit) = (0, 0);
     let db = connect(config).await;
     let things = Things { db: db.clone() };
     cluster.primary().stop(Shutdown::Fast).await.unwrap();

@@ -50,7 +50,7 @@ async fn a_full_server_is_told_with_what_to_do_and_serves_what_it_has() {
     let mut config = config(&cluster);
     (config.pool.min, config.pool.acquire_timeout) = (1, Duration::from_secs(1));
     // A call that waits until the server has room again is in r11.
-    config.retry.attempts = 0;
+    (config.retry.attempts, config.failover.wait_limit) = (0, 0);
     let db = connect(config).await;
     let things = Things { db: db.clone() };
     let others = fill(&cluster).await;

@@ -394,7 +394,7 @@ async fn r10_4_alerts_need_neither_database_nor_redis() {
     let cluster: Cluster = cluster_with_redis(1).await;
     let mut config = quick(cached_config(&cluster), &sink);
     // Calls that are told at once that nobody can serve them.
-    config.retry.attempts = 0;
+    (config.retry.attempts, config.failover.wait_limit) = (0, 0);
     let db = connect(config).await;
     cluster.redis().unwrap().kill().await.unwrap();
     for node in cluster.nodes() {

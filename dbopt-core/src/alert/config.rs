@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use channels::{Email, PagerDuty, Slack, Tls, Webhook};
 pub use limits::{
-    ErrorRate, Failover, HitRate, Journal, Lag, Latency, Limit, Node, Pool, Primary, Redis, Replicas, Stray,
+    ErrorRate, Failover, HitRate, Journal, Lag, Latency, Limit, Node, Pool, Primary, Redis, Replicas, Stray, Unreached,
 };
 
 use limits::{shown_share, shown_time};
@@ -67,6 +67,8 @@ pub struct Config {
     pub pool: Pool,
     /// How far a replica is behind.
     pub lag: Lag,
+    /// For how long a write has not reached a replica.
+    pub unreached: Unreached,
     /// The share of look-ups that the cache answers.
     pub hit_rate: HitRate,
     /// A node that does not answer, or a replica that does not follow.
@@ -113,6 +115,7 @@ impl Default for Config {
             error_rate: ErrorRate::default(),
             pool: Pool::default(),
             lag: Lag::default(),
+            unreached: Unreached::default(),
             hit_rate: HitRate::default(),
             node: Node::default(),
             replicas: Replicas::default(),
@@ -145,6 +148,7 @@ impl Config {
             Rule::ErrorRate => measured(self.error_rate.lasting),
             Rule::Pool => measured(self.pool.lasting),
             Rule::Lag => measured(self.lag.lasting),
+            Rule::Unreached => measured(self.unreached.lasting),
             Rule::HitRate => measured(self.hit_rate.lasting),
             Rule::Node => state(self.node.lasting),
             Rule::Replicas => state(self.replicas.lasting),
@@ -236,6 +240,7 @@ impl Config {
         let mut found: Vec<String> = zero.collect();
         found.extend(self.latency.limit().problem("latency", true, shown_time));
         found.extend(self.lag.limit().problem("lag", true, shown_time));
+        found.extend(self.unreached.limit().problem("unreached", true, shown_time));
         found.extend(self.error_rate.limit().problem("error_rate", true, shown_share));
         found.extend(self.pool.limit().problem("pool", true, shown_share));
         found.extend(self.hit_rate.limit().problem("hit_rate", false, shown_share));

@@ -55,7 +55,8 @@ impl Engine {
         let Some(primary) = &readings.primary else { return };
         if let Some(before) = self.primary.replace(primary.clone()).filter(|before| before != primary) {
             let timeline = readings.timeline;
-            self.failovers.push((now, Succession { from: before, to: primary.clone(), timeline }));
+            let measured = readings.failover.clone().filter(|measured| measured.to == *primary);
+            self.failovers.push((now, Succession { from: before, to: primary.clone(), timeline, measured }));
         }
     }
 
@@ -107,6 +108,8 @@ mod tests {
             condition: NodeCondition::Fine,
             cause: None,
             lag: Some(0.0),
+            unreached: Some(0.0),
+            paused: false,
         });
         Readings {
             nodes: nodes.into(),

@@ -22,7 +22,7 @@ mod trial;
 pub use config::Config;
 pub use engine::Engine;
 pub use notification::{Kind, Message, Notification};
-pub use readings::{NodeCondition, NodeReading, Readings, Totals, Traffic, Window};
+pub use readings::{Measured, NodeCondition, NodeReading, Readings, Totals, Traffic, Window, loss_in_words};
 pub use rule::{Rule, Severity};
 pub use service::{AlertStatus, Alerting};
 #[cfg(feature = "alerts")]

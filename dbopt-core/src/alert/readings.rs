@@ -17,6 +17,8 @@ pub struct Readings {
     pub primary: Option<Arc<str>>,
     /// Its timeline, where that is known: it tells one failover from another on all instances alike.
     pub timeline: Option<u32>,
+    /// The last failover, as it was measured.
+    pub failover: Option<Measured>,
     /// Connections lent to calls.
     pub in_use: usize,
     /// Connections that may be open.
@@ -27,6 +29,26 @@ pub struct Readings {
     pub redis_up: Option<bool>,
     /// Invalidations that wait to be delivered.
     pub journal: usize,
+}
+
+/// A failover, measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// The primary since.
+    pub to: Arc<str>,
+    /// For how long there was none, in seconds.
+    pub outage: f64,
+    /// How many bytes of log were lost, as far as is known; `None` when nobody can tell.
+    pub lost_bytes: Option<u64>,
+}
+
+/// How much was lost, in words.
+pub fn loss_in_words(bytes: Option<u64>) -> String {
+    match bytes {
+        Some(0) => "no log is known to be lost".into(),
+        Some(bytes) => format!("at least {bytes} bytes of log are lost, with what was written there"),
+        None => "how much of the log is lost is not known".into(),
+    }
 }
 
 /// A node at one moment.
@@ -40,6 +62,10 @@ pub struct NodeReading {
     pub cause: Option<String>,
     /// How far behind it is in seconds; `None` when nobody can tell.
     pub lag: Option<f64>,
+    /// For how long a write of the primary has not reached it, in seconds; `None` for what is no replica.
+    pub unreached: Option<f64>,
+    /// Whether somebody has stopped it from replaying.
+    pub paused: bool,
 }
 
 /// How a node is.

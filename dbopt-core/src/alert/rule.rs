@@ -14,6 +14,8 @@ pub enum Rule {
     Pool,
     /// How far a replica is behind.
     Lag,
+    /// For how long a write has not reached a replica.
+    Unreached,
     /// The share of look-ups that the cache answers.
     HitRate,
     /// A node does not answer, or a replica does not follow.
@@ -34,11 +36,12 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 12] = [
+    pub const ALL: [Rule; 13] = [
         Rule::Latency,
         Rule::ErrorRate,
         Rule::Pool,
         Rule::Lag,
+        Rule::Unreached,
         Rule::HitRate,
         Rule::Node,
         Rule::Replicas,
@@ -56,6 +59,7 @@ impl Rule {
             Rule::ErrorRate => "error_rate",
             Rule::Pool => "pool",
             Rule::Lag => "lag",
+            Rule::Unreached => "unreached",
             Rule::HitRate => "hit_rate",
             Rule::Node => "node",
             Rule::Replicas => "replicas",

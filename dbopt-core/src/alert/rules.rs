@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{Config, Limit};
-use super::readings::{NodeCondition, NodeReading, Readings, Traffic};
+use super::readings::{Measured, NodeCondition, NodeReading, Readings, Traffic, loss_in_words};
 use super::rule::Rule;
 use super::state::{Condition, Verdict};
 
@@ -26,6 +26,8 @@ pub struct Succession {
     pub to: Arc<str>,
     /// Its timeline, where that is known.
     pub timeline: Option<u32>,
+    /// How long it took and what it cost, where that was measured.
+    pub measured: Option<Measured>,
 }
 
 /// What every watched rule says.
@@ -125,7 +127,34 @@ fn nodes(config: &Config, now: &Readings, node: &NodeReading) -> Vec<Condition> 
             None => of(Rule::Lag, Verdict::Between, None, format!("how far {name} is behind is unknown")),
         });
     }
+    if let Some(unreached) = node.unreached {
+        let limit = config.unreached.limit();
+        let text = format!(
+            "writes have not reached {name} for {} (limit {}): {}{why}",
+            time(unreached),
+            time(limit.fire),
+            remedy(node)
+        );
+        found.push(of(Rule::Unreached, rising(limit, unreached), Some(unreached), text));
+    }
     found
+}
+
+/// What to do about a replica that writes do not reach.
+fn remedy(node: &NodeReading) -> &'static str {
+    match node.condition {
+        _ if node.paused => "replaying was paused there, and goes on with SELECT pg_wal_replay_resume()",
+        NodeCondition::Unreachable => {
+            "start it, or, if it will not return, take its URL out and drop its replication slot, which keeps log for it"
+        }
+        NodeCondition::Disconnected => {
+            "look at its primary_conninfo, at the network, and in its log; if log that it needs is gone, copy it anew"
+        }
+        NodeCondition::Diverged => "it needs pg_rewind or a new copy",
+        _ => {
+            "it answers and replays nothing: look for a long query there that holds replaying up, a slow disk or a network that is cut"
+        }
+    }
 }
 
 fn cluster(config: &Config, now: &Readings, past: &Past, found: &mut Vec<Condition>) {
@@ -143,10 +172,14 @@ fn cluster(config: &Config, now: &Readings, past: &Past, found: &mut Vec<Conditi
         None => condition(Rule::Primary, None, Verdict::Bad, None, "no node accepts writes".into()),
         Some(name) => condition(Rule::Primary, None, Verdict::Good, None, format!("{name} accepts writes")),
     });
-    for Succession { from, to, timeline } in &past.failovers {
+    for Succession { from, to, timeline, measured } in &past.failovers {
         let subject = timeline.map_or_else(|| to.clone(), |timeline| Arc::from(format!("{to}, timeline {timeline}")));
-        let text = format!("{to} is the primary now, in place of {from}");
-        found.push(condition(Rule::Failover, Some(&subject), Verdict::Bad, None, text));
+        let cost = measured.as_ref().map_or(String::new(), |measured| {
+            format!(": there was none for {:.1} s, and {}", measured.outage, loss_in_words(measured.lost_bytes))
+        });
+        let text = format!("{to} is the primary now, in place of {from}{cost}");
+        let outage = measured.as_ref().map(|measured| measured.outage);
+        found.push(condition(Rule::Failover, Some(&subject), Verdict::Bad, outage, text));
     }
 }
 

@@ -31,6 +31,8 @@ pub struct FakeNode {
     pub connect_delay: Mutex<Duration>,
     /// How long recovering a busy connection takes; `None` when it cannot be recovered.
     pub recovery: Mutex<Option<Duration>>,
+    /// How long a COMMIT takes.
+    pub commit_delay: Mutex<Duration>,
     /// Whether connecting and recovering panic, as a driver with a bug does.
     pub panics: AtomicBool,
     /// How often it has died: connections of an earlier life are closed.
@@ -79,6 +81,7 @@ impl FakeCluster {
                     refuses: Mutex::default(),
                     connect_delay: Mutex::new(Duration::ZERO),
                     recovery: Mutex::new(Some(Duration::ZERO)),
+                    commit_delay: Mutex::default(),
                     panics: AtomicBool::new(false),
                     deaths: AtomicUsize::new(0),
                     reports: Mutex::default(),
@@ -201,6 +204,14 @@ impl FakeNode {
         *self.refuses.lock() = Some(ConnectError::new(Reason::Refused, "connection refused"));
     }
 
+    /// Makes it the primary of timeline `timeline`, which leaves the one before at `fork`.
+    pub fn promote(&self, timeline: u32, fork: u64) {
+        self.lsn.store(fork, Ordering::SeqCst);
+        let mut report = self.report.lock();
+        (report.role, report.timeline, report.streaming) = (Role::Primary, Some(timeline), None);
+        (report.forked_at, report.lsn) = (Some(Lsn(fork)), Lsn(fork));
+    }
+
     /// Makes it take connections again.
     pub fn revive(&self) {
         *self.refuses.lock() = None;
@@ -256,9 +267,18 @@ impl Connection for FakeConnection {
         Ok(())
     }
 
+    fn refuses_writes(&self) -> bool {
+        self.node.report.lock().read_only
+    }
+
     async fn commit(&mut self) -> Result<(), Fault> {
         if let Some(fault) = self.fault.clone().filter(|f| f.kind == FaultKind::RolledBack) {
             return Err(fault);
+        }
+        let delay = *self.node.commit_delay.lock();
+        if !delay.is_zero() {
+            self.health = Health::Busy;
+            sleep(delay).await;
         }
         self.node.lsn.fetch_add(10, Ordering::SeqCst);
         self.node.report.lock().lsn = Lsn(self.node.lsn.load(Ordering::SeqCst));

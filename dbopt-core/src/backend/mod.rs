@@ -259,6 +259,11 @@ pub trait Connection: Send + Sync + 'static {
         async { Ok(Fate::Unknown) }
     }
 
+    /// Whether the server has said, with what it answered last, that new transactions may not write: it was fenced, or is a standby.
+    fn refuses_writes(&self) -> bool {
+        false
+    }
+
     /// Commits it. A server that rolls back instead is a fault of kind [`FaultKind::RolledBack`].
     fn commit(&mut self) -> impl Future<Output = Result<(), Fault>> + Send;
 

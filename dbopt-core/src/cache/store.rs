@@ -251,12 +251,33 @@ impl Cache {
     /// # Errors
     /// Why Redis could not be asked; this instance's memory is empty in any case.
     pub async fn clear(&self, position: Option<Position>) -> Result<(), l2::Missed> {
-        self.placed(position);
-        self.fences.invalidate_all(position);
-        self.l1.clear();
+        self.forget_here(position);
         let _gap = self.gap(Behind::Everything);
         match self.remote() {
             Some(l2) => l2.clear(position).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets everything in this instance's memory. `position`: what a load must have seen from now on; `None` when nobody knows.
+    pub fn forget_here(&self, position: Option<Position>) {
+        self.placed(position);
+        self.fences.invalidate_all(position);
+        self.l1.clear();
+    }
+
+    /// Forgets everything, here and in Redis, as [`Cache::clear`] does, and leaves it to Redis to remove in time what nobody is served any more.
+    ///
+    /// # Errors
+    /// Why Redis could not be asked: it is asked again until it takes it, and is not believed before.
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves the rest to the journal.
+    pub async fn forget(&self, position: Option<Position>) -> Result<(), l2::Missed> {
+        self.forget_here(position);
+        let _gap = self.gap(Behind::Everything);
+        match self.remote() {
+            Some(l2) => l2.begin_anew(position).await,
             None => Ok(()),
         }
     }

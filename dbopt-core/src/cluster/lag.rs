@@ -77,6 +77,12 @@ impl LsnRing {
         self.samples.back().map(|&(_, lsn)| lsn)
     }
 
+    /// When the first position that is known and beyond `replayed` was seen; `None` when there is none.
+    pub fn first_missing(&self, replayed: Lsn) -> Option<Instant> {
+        let first = self.samples.partition_point(|&(_, lsn)| lsn <= replayed);
+        self.samples.get(first).map(|&(seen, _)| seen)
+    }
+
     /// The newest position known, unless it was sampled longer ago than `fresh`.
     pub fn fresh(&self, now: Instant, fresh: Duration) -> Option<Lsn> {
         let sampled = self.sampled_at.filter(|at| now.saturating_duration_since(*at) <= fresh);

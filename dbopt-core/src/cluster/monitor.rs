@@ -130,9 +130,16 @@ impl Cluster {
     /// Notes that a call met an error that points at the node: it is avoided at once and asked at once.
     pub fn suspect(&self, node: usize) {
         if let Some(signals) = self.signals.get(node) {
-            signals.suspect.store(true, Ordering::Relaxed);
+            if !signals.suspect.swap(true, Ordering::Relaxed) {
+                self.doubt(node, Instant::now());
+            }
             signals.recheck.notify_one();
         }
+    }
+
+    /// Notes that the node gave no answer to what was asked `at`: if it is the primary, that is when its loss began, unless it answers again.
+    pub(super) fn doubt(&self, node: usize, at: Instant) {
+        self.memory.lock().past.doubts(Some(node), at);
     }
 
     /// Notes that a call found the node to be something else than it was thought to be: it is asked at once.
@@ -153,7 +160,7 @@ impl Cluster {
         (ms > 0).then(|| self.born + Duration::from_millis(ms))
     }
 
-    /// Completes when the node is found unreachable after this call.
+    /// Completes when, after this call, the node is found unreachable, or another one has become the primary in its place.
     pub fn lost(&self, node: usize) -> Notified<'_> {
         self.signals[node].lost.notified()
     }
@@ -206,14 +213,19 @@ impl Cluster {
         let answered = matches!(word, Word::Report(_));
         let (before, after) = self.publish(|memory| memory.nodes[node].word = word);
         let signals = &self.signals[node];
-        if answered && signals.suspect.swap(false, Ordering::Relaxed) {
+        let cleared = answered && signals.suspect.swap(false, Ordering::Relaxed);
+        if cleared {
             signals.answered.store(self.born.elapsed().as_millis() as u64, Ordering::Relaxed);
         }
         let timeline = |t: &Topology| t.nodes[node].position.map(|p| p.timeline);
         if timeline(&before) != timeline(&after) {
             signals.visible.store(0, Ordering::Relaxed);
         }
-        self.tell(&before, &after);
+        let told = self.tell(&before, &after);
+        if cleared && !told && after.primary == Some(node) {
+            // Nothing has changed but that calls may go there.
+            self.changes.send_modify(|n| *n += 1);
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut Memory)) {
@@ -224,6 +236,10 @@ impl Cluster {
     /// Changes what is remembered and publishes what follows; gives the snapshots before and after.
     fn publish(&self, change: impl FnOnce(&mut Memory)) -> (Arc<Topology>, Arc<Topology>) {
         let mut memory = self.memory.lock();
+        if let Some(led) = &mut memory.past.led {
+            // Calls may have seen more of its log than the monitor.
+            led.end = led.end.max(Lsn(self.signals[led.node].visible.load(Ordering::Relaxed)));
+        }
         change(&mut memory);
         let after = Arc::new(memory.topology(Instant::now(), &self.rules));
         (self.snapshot.swap(after.clone()), after)
@@ -258,7 +274,8 @@ impl Cluster {
         }
     }
 
-    fn tell(&self, before: &Topology, after: &Topology) {
+    /// Tells those who need to know what has changed; whether anything has.
+    fn tell(&self, before: &Topology, after: &Topology) -> bool {
         let lost = |t: &Topology| t.primary.is_none_or(|i| t.nodes[i].state == NodeState::Unreachable);
         let mut changed = before.primary != after.primary;
         if let (true, Some(primary)) = (changed, after.primary) {
@@ -278,9 +295,17 @@ impl Cluster {
                 self.signals[i].lost.notify_waiters();
             }
         }
+        if let Some(takeover) = after.takeover.as_ref().filter(|_| before.takeover != after.takeover) {
+            changed = true;
+            // What still runs on the old one ends: it would be lost, and its callers told that it was done.
+            if after.primary != Some(takeover.node) {
+                self.signals[takeover.node].lost.notify_waiters();
+            }
+        }
         if changed {
             self.changes.send_modify(|n| *n += 1);
         }
+        changed
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is known of a node, and of all of them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,8 +8,10 @@ use tokio::time::Instant;
 
 use super::host::HostReading;
 use super::lag::Lag;
+use super::reach::Reached;
+use super::takeover::{self, Takeover};
 use crate::backend::{Role, Upstream};
-use crate::position::Position;
+use crate::position::{Lsn, Position};
 
 /// What a node is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -118,6 +121,8 @@ pub struct Feeder {
 pub struct Details {
     /// How many bytes of log a replica has still to replay; absent while unknown.
     pub lag_bytes: Option<u64>,
+    /// Whether every write of the primary has reached it.
+    pub reached: Reached,
     /// What its receiver does; absent on a primary.
     pub receiver: Option<Receiver>,
     /// Where it gets its log from, or got it from last; absent where nobody can tell.
@@ -126,6 +131,8 @@ pub struct Details {
     pub host_absent: Option<String>,
     /// What somebody should know about it, whatever its state.
     pub notes: Vec<String>,
+    /// Whether somebody has stopped it from replaying.
+    pub paused: bool,
     /// How often it was lost since the start.
     pub losses: u64,
     /// It was lost so often lately that each time is not worth a line in the log.
@@ -156,7 +163,7 @@ pub struct NodeView {
 }
 
 /// The cluster as it was last seen.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Topology {
     /// Grows with each change of the primary: connections of an earlier epoch are not used.
     pub epoch: u64,
@@ -164,12 +171,25 @@ pub struct Topology {
     pub primary: Option<usize>,
     /// All nodes, in the order of the configuration, and then the slots for those that are found in DNS.
     pub nodes: Vec<NodeView>,
+    /// The highest timeline that a primary was seen on; 0 before there was one.
+    pub timeline: u32,
+    /// The last time that another node became the primary.
+    pub takeover: Option<Arc<Takeover>>,
+    /// Where each timeline left the one before, where that is known.
+    pub forks: Arc<BTreeMap<u32, Lsn>>,
 }
 
 impl Topology {
     /// The nodes, without the slots that nobody is in.
     pub fn nodes(&self) -> impl Iterator<Item = &NodeView> {
         self.nodes.iter().filter(|node| node.state != NodeState::Vacant)
+    }
+
+    /// A position as one of the primary's timeline, and whether what was written there was lost when a timeline was left.
+    ///
+    /// Nothing waits for what is lost: such a position becomes the last one of its timeline that was kept.
+    pub fn carried_over(&self, position: Position) -> (Position, bool) {
+        takeover::carried_over(position, self.timeline, &self.forks)
     }
 
     /// How many replicas serve reads.

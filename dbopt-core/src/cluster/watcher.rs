@@ -107,6 +107,7 @@ impl<B: Backend> Watcher<B> {
             return self.cluster.recheck(self.node);
         }
         let silent = self.answers.note(false, misses, of);
+        self.cluster.doubt(self.node, self.asked);
         if !sure && !silent {
             // Asked again at once: whether it is frozen or was only slow should be known soon.
             return self.cluster.recheck(self.node);

@@ -15,14 +15,13 @@ use super::histogram::{BOUNDS, HistogramCounts};
 use super::limits::LimitCounts;
 use super::nodes::{self, NodeGauges};
 use super::resilience::{self, CircuitCounts, HedgeCounts, RetryCounts};
+use super::takeovers::{self, TakeoverCounts, WaitCounts};
 
 /// Everything that is measured at the moment of the scrape.
 #[derive(Debug, Clone, Default)]
 pub struct Gauges {
     /// How long this instance has been running.
     pub uptime: Duration,
-    /// How often another node became the primary.
-    pub failovers: u64,
     /// The names of all states that a node may be in.
     pub states: Vec<&'static str>,
     /// The replicas that serve, and how many there should be.
@@ -39,6 +38,10 @@ pub struct Gauges {
     pub hedges: HedgeCounts,
     /// What was repeated.
     pub retries: RetryCounts,
+    /// Who waited for a primary.
+    pub waits: WaitCounts,
+    /// The failovers.
+    pub takeovers: TakeoverCounts,
     /// The cache's counters, where there is a cache.
     pub cache: Option<CacheCounts>,
     /// The rate limits' counters, where anything is limited.
@@ -104,6 +107,8 @@ impl Collector for Scrape {
         resilience::circuits(&mut encoder, &self.gauges.circuits)?;
         resilience::retries(&mut encoder, &self.gauges.retries)?;
         resilience::hedges(&mut encoder, self.gauges.hedges)?;
+        takeovers::waits(&mut encoder, &self.gauges.waits)?;
+        takeovers::takeovers(&mut encoder, &self.gauges.takeovers)?;
         if let Some(cache) = &self.gauges.cache {
             cache.encode(&mut encoder)?;
         }

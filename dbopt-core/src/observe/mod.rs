@@ -9,6 +9,7 @@ mod histogram;
 mod limits;
 mod nodes;
 mod resilience;
+mod takeovers;
 
 #[cfg(test)]
 mod reference;
@@ -22,3 +23,4 @@ pub use histogram::{BOUNDS, Histogram, HistogramCounts};
 pub use limits::LimitCounts;
 pub use nodes::NodeGauges;
 pub use resilience::{CircuitCounts, HedgeCounts, RetryCounts};
+pub use takeovers::{TakeoverCounts, WaitCounts};

@@ -24,6 +24,8 @@ pub struct NodeGauges {
     pub lag_seconds: Option<f64>,
     /// The log it has still to replay, where that is known.
     pub lag_bytes: Option<u64>,
+    /// For how long a write has not reached it, where it is a replica.
+    pub unreached_seconds: Option<f64>,
     /// How often it was lost.
     pub losses: u64,
     /// Its weight among the replicas, if it is one.
@@ -53,14 +55,14 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, gauges: &Gauges) -> fm
     for node in nodes {
         ConstCounter::new(node.losses).encode(losses.encode_family(&label(node))?)?;
     }
-    let help = "How often another node became the primary since the start";
-    let failovers = encoder.encode_descriptor("dbopt_failovers", help, None, MetricType::Counter)?;
-    ConstCounter::new(gauges.failovers).encode(failovers)?;
     let help = "How far the node is behind the primary; absent while unknown";
     let seconds = nodes.iter().filter_map(|n| Some((label(n), n.lag_seconds?)));
     gauge(encoder, "dbopt_replication_lag", help, Some(&Unit::Seconds), seconds)?;
     let bytes = nodes.iter().filter_map(|n| Some((label(n), n.lag_bytes? as f64)));
     gauge(encoder, "dbopt_replication_lag", "The log that the node has still to replay", Some(&Unit::Bytes), bytes)?;
+    let help = "For how long a write of the primary has not reached the replica; 0 where all have";
+    let unreached = nodes.iter().filter_map(|n| Some((label(n), n.unreached_seconds?)));
+    gauge(encoder, "dbopt_replica_unreached", help, Some(&Unit::Seconds), unreached)?;
     let help = "The replica's weight among the others; 0 while it gets no reads";
     let weights = nodes.iter().filter_map(|n| Some((label(n), n.weight?)));
     gauge(encoder, "dbopt_node_weight", help, None, weights)?;

@@ -32,6 +32,7 @@ fn everything() -> String {
             primary: true,
             lag_seconds: Some(0.0),
             lag_bytes: Some(0),
+            unreached_seconds: Some(0.0),
             losses: 0,
             weight: Some(1.0),
             host: [Some(0.1); 3],

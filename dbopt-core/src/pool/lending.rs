@@ -335,6 +335,11 @@ impl<B: Backend> Pool<B> {
         self.load.load(Ordering::Relaxed)
     }
 
+    /// Whether calls are served here at all: its share is not zero.
+    pub fn has_share(&self) -> bool {
+        self.lobby.lock().limit > 0
+    }
+
     /// Whether no connection is left, lent, kept or being opened.
     pub fn is_empty(&self) -> bool {
         let lobby = self.lobby.lock();

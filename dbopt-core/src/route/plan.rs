@@ -214,7 +214,7 @@ mod tests {
     fn cluster(lags: [u64; 3]) -> Topology {
         let mut nodes = vec![node(Role::Primary, 0, 20_000)];
         nodes.extend(lags.iter().map(|&ms| node(Role::Replica, ms, 20_000 - ms)));
-        Topology { epoch: 1, primary: Some(0), nodes }
+        Topology { epoch: 1, primary: Some(0), nodes, ..Topology::default() }
     }
 
     struct Seen<'a> {
@@ -292,7 +292,8 @@ mod tests {
         assert!(!stands_in(&READ, Wishes { token: Some(at(1)), ..WISHES }), "its own writes");
         assert!(!stands_in(&READ, Wishes { primary_only: true, ..WISHES }));
         assert!(!stands_in(&PRIMARY_READ, WISHES) && !stands_in(&CRITICAL_READ, WISHES));
-        let alone = Topology { epoch: 1, primary: Some(0), nodes: vec![node(Role::Primary, 0, 9)] };
+        let alone =
+            Topology { epoch: 1, primary: Some(0), nodes: vec![node(Role::Primary, 0, 9)], ..Topology::default() };
         assert!(!planned(&READ, &alone, WISHES, 0, &seen).get(0).unwrap().stands_in);
     }
 

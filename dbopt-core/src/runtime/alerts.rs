@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Runtime;
-use crate::alert::{Alerting, NodeCondition, NodeReading, Readings, Totals};
+use crate::alert::{Alerting, Measured, NodeCondition, NodeReading, Readings, Totals};
 use crate::backend::Backend;
 use crate::cluster::NodeState;
 use crate::observe::HistogramCounts;
@@ -46,6 +46,8 @@ impl<B: Backend> Runtime<B> {
             condition: condition(node.state),
             cause: node.cause.clone(),
             lag: node.lag.seconds(),
+            unreached: node.details.reached.unreached().map(|time| time.as_secs_f64()),
+            paused: node.details.paused,
         });
         let primary = topology.primary.and_then(|i| topology.nodes.get(i));
         let cache = self.cache.status();
@@ -53,6 +55,11 @@ impl<B: Backend> Runtime<B> {
             nodes: nodes.collect(),
             primary: primary.map(|node| node.name.clone()),
             timeline: primary.and_then(|node| node.position).map(|position| position.timeline),
+            failover: topology.takeover.as_ref().map(|takeover| Measured {
+                to: takeover.to.clone(),
+                outage: takeover.outage.as_secs_f64(),
+                lost_bytes: takeover.lost_bytes,
+            }),
             in_use: self.pools.iter().flatten().map(|pool| pool.in_use()).sum(),
             max: self.budget.max(),
             totals: Totals {
@@ -101,7 +108,14 @@ mod tests {
     #[test]
     fn prometheus_takes_the_same_states_for_bad_as_the_alerts_do() {
         for state in NodeState::ALL {
-            let node = NodeReading { name: "db2".into(), condition: condition(state), cause: None, lag: None };
+            let node = NodeReading {
+                name: "db2".into(),
+                condition: condition(state),
+                cause: None,
+                lag: None,
+                unreached: None,
+                paused: false,
+            };
             let readings = Readings { nodes: vec![node], primary: Some("db1".into()), ..Readings::default() };
             let found = judge(&Config::default(), &readings, &Traffic::default(), &Past::default());
             let verdict = |rule| found.iter().find(|found| found.key.0 == rule).map(|found| found.verdict);

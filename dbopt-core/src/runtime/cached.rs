@@ -203,7 +203,7 @@ impl<B: Backend> Runtime<B> {
         C: Codec<T>,
         A: Serialize + ?Sized,
     {
-        let given = Context::given_token();
+        let given = Context::given_token().map(|token| self.cluster.topology().carried_over(token).0);
         // Inside another method's body it is refused, as an uncached call is, whether or not the answer is near.
         let asks = self.cache.is_enabled() && context::holder().is_none() && !self.is_closing();
         let (mut key, mut spare) = (None, None);

@@ -1,7 +1,6 @@
 //! What happened lately: the last changes of nodes, circuits and alerts, for people who look at the status.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::Runtime;
+use super::{Runtime, takeover};
 use crate::alert::Notification;
 use crate::backend::Backend;
 use crate::cluster::Topology;
@@ -27,6 +26,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub enum EventKind {
     /// Another node is the primary, or none is.
     Primary,
+    /// Another node has become the primary: how long it took, and what it cost.
+    Failover,
     /// A node changed its state.
     Node,
     /// A circuit opened, was tested or closed.
@@ -50,16 +51,11 @@ pub struct Event {
 
 /// The last events of an instance, newest first, with the times when they were noticed.
 #[derive(Debug, Default)]
-pub(super) struct Events {
-    kept: Mutex<VecDeque<(Instant, Event)>>,
-    /// The last node that was the primary; that there was none in between does not matter.
-    primary: Mutex<Option<Arc<str>>>,
-    failovers: AtomicU64,
-}
+pub(super) struct Events(Mutex<VecDeque<(Instant, Event)>>);
 
 impl Events {
     fn note(&self, kind: EventKind, subject: Arc<str>, text: String) {
-        let mut kept = self.kept.lock();
+        let mut kept = self.0.lock();
         kept.truncate(KEPT - 1);
         kept.push_front((Instant::now(), Event { ago_seconds: 0.0, kind, subject, text }));
     }
@@ -74,31 +70,27 @@ impl Events {
     /// The last ones, newest first.
     pub(super) fn latest(&self) -> Vec<Event> {
         let aged = |(at, event): &(Instant, Event)| Event { ago_seconds: at.elapsed().as_secs_f64(), ..event.clone() };
-        self.kept.lock().iter().map(aged).collect()
-    }
-
-    /// How often another node became the primary.
-    pub(super) fn failovers(&self) -> u64 {
-        self.failovers.load(Ordering::Relaxed)
-    }
-
-    fn note_primary(&self, name: &Arc<str>) {
-        let before = self.primary.lock().replace(name.clone());
-        if before.is_some_and(|before| before != *name) {
-            self.failovers.fetch_add(1, Ordering::Relaxed);
-        }
+        self.0.lock().iter().map(aged).collect()
     }
 
     /// What is new in the cluster.
     fn note_topology(&self, before: &Topology, after: &Topology) {
-        for primary in [before, after].into_iter().filter_map(|topology| topology.nodes.get(topology.primary?)) {
-            self.note_primary(&primary.name);
-        }
         if before.primary != after.primary {
             match after.primary.and_then(|i| after.nodes.get(i)) {
                 Some(node) => self.note(EventKind::Primary, node.name.clone(), "is the primary".into()),
                 None => self.note(EventKind::Primary, "cluster".into(), "no node accepts writes".into()),
             }
+        }
+        if let Some(takeover) = after.takeover.as_ref().filter(|_| before.takeover != after.takeover) {
+            let is_known = before.takeover.as_ref().is_some_and(|known| known.number == takeover.number);
+            let text = if is_known {
+                let loss = crate::alert::loss_in_words(takeover.lost_bytes);
+                tracing::warn!(node = %takeover.from, "the old primary is back, and tells more: {loss}");
+                format!("{} is back, and tells more: {loss}", takeover.from)
+            } else {
+                takeover::in_words(takeover)
+            };
+            self.note(EventKind::Failover, takeover.to.clone(), text);
         }
         for (old, new) in before.nodes.iter().zip(&after.nodes).filter(|(old, new)| old.state != new.state) {
             let cause = new.cause.as_ref().map_or(String::new(), |cause| format!(": {cause}"));
@@ -157,18 +149,6 @@ impl<B: Backend> Runtime<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_primary_that_comes_back_is_no_failover() {
-        let events = Events::default();
-        let seen = |names: &[&str]| {
-            names.iter().for_each(|name| events.note_primary(&Arc::from(*name)));
-            events.failovers()
-        };
-        assert_eq!(seen(&["db1", "db1"]), 0);
-        assert_eq!(seen(&["db2"]), 1);
-        assert_eq!(seen(&["db2", "db1"]), 2);
-    }
 
     #[tokio::test(start_paused = true)]
     async fn the_newest_comes_first_and_old_ones_are_forgotten() {

@@ -20,8 +20,10 @@ mod pace;
 mod resilience;
 mod status;
 mod summary;
+mod takeover;
 mod tasks;
 mod transaction;
+mod waiting;
 
 use std::fmt;
 use std::sync::Arc;
@@ -60,7 +62,9 @@ use history::Samples;
 use outbox::Outbox;
 use pace::Pace;
 use resilience::Resilience;
+use takeover::Takeovers;
 use tasks::Tasks;
+use waiting::WaitingRoom;
 
 /// What an application gives the runtime in code, besides its settings.
 #[derive(Clone, Default)]
@@ -108,6 +112,8 @@ pub struct Runtime<B: Backend> {
     balancer: Balancer,
     stand_ins: StandIns,
     hedges: Hedges,
+    waiting_room: WaitingRoom,
+    takeovers: Takeovers,
     discovery: Option<Arc<Discovery>>,
     closing: AtomicBool,
     tasks: Tasks,
@@ -197,6 +203,8 @@ impl<B: Backend> Runtime<B> {
             balancer: Balancer::new(config.routing.clone(), config.capacities()),
             stand_ins: StandIns::new(&config),
             hedges: Hedges::new(&config.routing),
+            waiting_room: WaitingRoom::new(config.failover.wait_limit),
+            takeovers: Takeovers::default(),
             discovery,
             config,
             cluster,
@@ -236,6 +244,7 @@ impl<B: Backend> Runtime<B> {
     /// Shares the budget out again, after what the nodes are now.
     fn share_budget(&self) {
         let topology = self.cluster.topology();
+        self.follow_takeover(&topology);
         self.tell_circuits(&topology);
         let serving = topology.serving_replicas() > 0;
         // Of those that return pools are made ready before calls come.
@@ -268,6 +277,9 @@ impl<B: Backend> Runtime<B> {
             }
         }
         self.resilience.pools_followed();
+        if topology.primary.is_some() {
+            self.waiting_room.call_in();
+        }
     }
 
     /// Begins a call of `op`; the macros write the steps that follow.

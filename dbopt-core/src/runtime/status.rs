@@ -14,7 +14,7 @@ use crate::cluster::{Feeder, HostReading, NodeState, NodeView, Receiver};
 use crate::limit::{LimitStatus, MethodChecks};
 use crate::observe::{
     CacheCounts, CallCounts, CircuitCounts, Gauges, HedgeCounts, HistogramCounts, LimitCounts, NodeGauges, PoolGauges,
-    openmetrics,
+    TakeoverCounts, WaitCounts, openmetrics,
 };
 use crate::op::Lane;
 use crate::pool::PoolStatus;
@@ -42,6 +42,10 @@ pub struct Status {
     pub primary_reads: StandInStatus,
     /// Reads that were asked of a second replica.
     pub hedges: HedgeCounts,
+    /// Calls that wait, or waited, for a node to become the primary.
+    pub primary_waits: WaitCounts,
+    /// The failovers since the start of this instance.
+    pub failovers: TakeoverCounts,
     /// Every circuit that is not closed, with its last cause; the others are beside their pools.
     pub open_circuits: Vec<OpenCircuit>,
     /// What the cache did.
@@ -85,6 +89,8 @@ pub struct NodeStatus {
     pub lag_seconds: Option<f64>,
     /// The log that it has still to replay, in bytes; absent while unknown.
     pub lag_bytes: Option<u64>,
+    /// For how many seconds a write of the primary has not reached it: 0 where all have; absent for what is no replica, or was never heard.
+    pub unreached_seconds: Option<f64>,
     /// What a replica's receiver does.
     pub receiver: Option<Receiver>,
     /// Where a replica gets its log from: a node's name, or what the replica calls the server.
@@ -177,6 +183,7 @@ impl<B: Backend> Runtime<B> {
                 position: self.cluster.visible(&topology, i).map(|p| p.to_string()),
                 lag_seconds: node.lag.seconds(),
                 lag_bytes: node.details.lag_bytes,
+                unreached_seconds: node.details.reached.unreached().map(|time| time.as_secs_f64()),
                 receiver: node.details.receiver,
                 upstream: node.details.feeder.as_ref().map(|feeder| self.feeder(feeder)),
                 serving_seconds: node.healthy_since.map(|since| since.elapsed().as_secs_f64()),
@@ -207,6 +214,8 @@ impl<B: Backend> Runtime<B> {
             },
             primary_reads: self.stand_ins.status(),
             hedges: self.hedges.counts(),
+            primary_waits: self.waiting_room.counts(),
+            failovers: self.takeover_counts(),
             cache: self.cache.status(),
             limits: self.limiter.status(),
             alerts: self.alerting.active(),
@@ -245,7 +254,6 @@ impl<B: Backend> Runtime<B> {
         let names: Vec<String> = self.cluster.topology().nodes.iter().map(shown).collect();
         let gauges = Gauges {
             uptime: self.pace.uptime(),
-            failovers: self.events.failovers(),
             states: NodeState::ALL.map(NodeState::name).to_vec(),
             replicas: [self.cluster.topology().serving_replicas(), self.config.alerts.replicas.minimum],
             nodes: status
@@ -258,6 +266,7 @@ impl<B: Backend> Runtime<B> {
                     primary: status.primary.as_ref() == Some(&n.name),
                     lag_seconds: n.lag_seconds,
                     lag_bytes: n.lag_bytes,
+                    unreached_seconds: n.unreached_seconds,
                     losses: n.losses,
                     host: [n.host.cpu, n.host.memory, n.host.disk],
                     weight: n.balance.map(|balance| balance.weight),
@@ -272,6 +281,8 @@ impl<B: Backend> Runtime<B> {
             reads_shed: status.primary_reads.shed,
             hedges: status.hedges,
             retries: self.retry_counts(),
+            waits: self.waiting_room.counts(),
+            takeovers: self.takeover_counts(),
             cache: self.cache.is_enabled().then(|| self.cache_counts(&status.cache)),
             limits: self.config.limit.enabled.then(|| limit_counts(&status.limits)),
             alerts: self.alerting.is_enabled().then(|| self.alerting.counts()),

@@ -24,6 +24,13 @@ impl Tasks {
         }
     }
 
+    /// Runs something that ends, or is stopped with everything else.
+    pub(super) fn spawn_once(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let mut running = self.0.lock();
+        running.retain(|task| !task.is_finished());
+        running.push(tokio::spawn(work.instrument(tracing::info_span!("dbopt", task = name))).abort_handle());
+    }
+
     /// Runs a loop that should never end; if it does, by a panic, that is said.
     pub(super) fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         let task = tokio::spawn(work.instrument(tracing::info_span!("dbopt", task = name)));

@@ -114,6 +114,10 @@ impl Connection for Conn {
         }
     }
 
+    fn refuses_writes(&self) -> bool {
+        self.wire.is_standby() || self.wire.is_read_only()
+    }
+
     async fn commit(&mut self) -> Result<(), Fault> {
         let manager_agrees = self.manager_agrees();
         self.undo_abandoned().await?;

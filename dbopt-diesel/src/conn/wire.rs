@@ -36,6 +36,8 @@ pub(crate) struct Wire {
     /// Its bytes have stopped.
     ended: AtomicBool,
     standby: AtomicBool,
+    /// Whether its transactions are read-only unless they say otherwise.
+    read_only: AtomicBool,
     /// A statement that was prepared before a change of the schema failed: it would fail again and again.
     outdated: AtomicBool,
     has_fault: AtomicBool,
@@ -73,6 +75,7 @@ impl Wire {
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             standby: AtomicBool::new(false),
+            read_only: AtomicBool::new(false),
             outdated: AtomicBool::new(false),
             has_fault: AtomicBool::new(false),
             fault: Mutex::new(None),
@@ -141,6 +144,11 @@ impl Wire {
     /// Whether the server is a standby.
     pub(crate) fn is_standby(&self) -> bool {
         self.standby.load(Ordering::Relaxed)
+    }
+
+    /// Whether its transactions are read-only unless they say otherwise; as of what the server answered last (PostgreSQL 14 and later tell).
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed)
     }
 
     /// Statements that have ended.
@@ -286,9 +294,12 @@ impl Wire {
 
     fn parameter(&self, body: &[u8]) {
         let mut parts = body.split(|&b| b == 0);
-        if parts.next() == Some(b"in_hot_standby") {
-            self.standby.store(parts.next() == Some(b"on"), Ordering::Relaxed);
-        }
+        let known = match parts.next() {
+            Some(b"in_hot_standby") => &self.standby,
+            Some(b"default_transaction_read_only") => &self.read_only,
+            _ => return,
+        };
+        known.store(parts.next() == Some(b"on"), Ordering::Relaxed);
     }
 
     fn error(&self, body: &[u8]) {

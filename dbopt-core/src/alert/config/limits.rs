@@ -153,6 +153,11 @@ times! {
     Lag, fire "Above it, it is bad. Default 5 s." = seconds(5), resolve = seconds(2), lasting = seconds(5)
 }
 
+times! {
+    /// For how long a write of the primary has not reached a replica (6.1), whatever the reason: over 30 s, until 5 s, for 5 s.
+    Unreached, fire "Above it, it is bad. Default 30 s." = seconds(30), resolve = seconds(5), lasting = seconds(5)
+}
+
 shares! {
     /// The share of calls that fail: over 5 % (10.4), until 3 %, for 1 min.
     ErrorRate, fire "Above it, it is bad. Default 0.05." = 0.05,

@@ -32,9 +32,20 @@ fn a_resolve_on_the_wrong_side_is_refused() {
 
 #[test]
 fn times_that_make_no_sense_are_refused() {
-    for rule in
-        ["latency", "error_rate", "pool", "lag", "hit_rate", "node", "replicas", "primary", "stray", "redis", "journal"]
-    {
+    for rule in [
+        "latency",
+        "error_rate",
+        "pool",
+        "lag",
+        "unreached",
+        "hit_rate",
+        "node",
+        "replicas",
+        "primary",
+        "stray",
+        "redis",
+        "journal",
+    ] {
         let zero = format!("{rule}.for = \"0s\"");
         let config: Config = toml::from_str(&zero).unwrap();
         assert!(config.problems().iter().any(|p| p.contains(&zero)), "{rule}");

@@ -68,6 +68,7 @@ impl Scope<'_> {
             Rule::Pool => self.judged(rule, POOL, (config.pool.limit(), true), None),
             Rule::HitRate => self.judged(rule, HITS, (config.hit_rate.limit(), false), Some(LOOKUPS)),
             Rule::Lag => self.lag(config.lag.limit()),
+            Rule::Unreached => self.of_nodes(rule, "dbopt_replica_unreached_seconds", config.unreached.limit()),
             Rule::Node => self.nodes(rule, &LOST, &OPEN),
             // One that is switched off may be switched on again: silence is no sign that it is gone.
             Rule::Stray => self.nodes(rule, &STRAY, &[&OPEN[..], &["unreachable"]].concat()),
@@ -108,13 +109,18 @@ impl Scope<'_> {
 
     /// A lag that nobody can tell neither begins an alert nor ends one.
     fn lag(&self, limit: Limit) -> String {
-        let lag = format!("max by (job, node) ({})", self.metric("dbopt_replication_lag_seconds", ""));
+        let name = "dbopt_replication_lag_seconds";
+        let lag = format!("max by (job, node) ({})", self.metric(name, ""));
         let firing = format!("max by (job, node) ({})", firing(Rule::Lag));
-        let (fire, resolve, known) = (limit.fire, limit.resolve, self.metric("dbopt_node_up", ""));
-        format!(
-            "{lag} > {fire}\nor {lag} >= {resolve} and on (job, node) {firing}\n\
-             or {firing} and on (job, node) {known} unless on (job, node) {lag}"
-        )
+        let (known, judged) = (self.metric("dbopt_node_up", ""), self.of_nodes(Rule::Lag, name, limit));
+        format!("{judged}\nor {firing} and on (job, node) {known} unless on (job, node) {lag}")
+    }
+
+    /// A figure of a node above its limit.
+    fn of_nodes(&self, rule: Rule, name: &str, Limit { fire, resolve, .. }: Limit) -> String {
+        let figure = format!("max by (job, node) ({})", self.metric(name, ""));
+        let firing = format!("max by (job, node) ({})", firing(rule));
+        format!("{figure} > {fire}\nor {figure} >= {resolve} and on (job, node) {firing}")
     }
 
     fn nodes(&self, rule: Rule, bad: &[&str], open: &[&str]) -> String {

@@ -45,6 +45,13 @@ pub(super) fn of(config: &Config, rule: Rule) -> Words {
             format!("{node} does not answer, or follows no primary"),
             "The cause is in /metrics/json: host down, full disk, pg_hba.conf, a lost slot.",
         ),
+        Rule::Unreached => (
+            format!(
+                "writes have not reached {node} for {value_time} {}",
+                limit(time(config.unreached.fire.as_secs_f64()))
+            ),
+            "The cause is in /metrics/json: paused replay, a cut connection, lost log, or the node is gone.",
+        ),
         Rule::Replicas => (
             format!(
                 "{{{{ $value }}}} healthy replicas of {{{{ $labels.job }}}} {}",

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn node(name: &str, condition: NodeCondition, lag: Option<f64>) -> NodeReading {
-    NodeReading { name: name.into(), condition, cause: None, lag }
+    NodeReading { name: name.into(), condition, cause: None, lag, unreached: None, paused: false }
 }
 
 fn well() -> Readings {
@@ -102,8 +102,10 @@ fn the_only_server_is_not_expected_to_have_replicas() {
 
 #[test]
 fn a_failover_is_told_with_its_timeline() {
-    let past =
-        Past { failovers: vec![Succession { from: "db1".into(), to: "db2".into(), timeline: Some(7) }], ..old() };
+    let past = Past {
+        failovers: vec![Succession { from: "db1".into(), to: "db2".into(), timeline: Some(7), measured: None }],
+        ..old()
+    };
     assert_eq!(bad_with(&Config::default(), &well(), &busy(), &past), ["failover db2, timeline 7"]);
 }
 
@@ -124,4 +126,29 @@ proptest! {
         let many = Traffic { calls: 1000 + calls, errors: 1000, timed: 1000, p99: Some(p99), lookups: 1000, hits: 0 };
         prop_assert!(bad_with(&Config::default(), &well(), &many, &young).is_empty());
     }
+}
+
+#[test]
+fn writes_that_do_not_reach_a_replica_say_what_to_do() {
+    let told = |condition, paused| {
+        let node = NodeReading { unreached: Some(42.0), paused, ..node("db2", condition, None) };
+        let all = nodes(&Config::default(), &Readings::default(), &node);
+        all.into_iter().find(|c| c.key.0 == Rule::Unreached).map(|c| (c.verdict, c.summary)).unwrap()
+    };
+    for (condition, paused, wanted) in [
+        (NodeCondition::Fine, true, "pg_wal_replay_resume()"),
+        (NodeCondition::Unreachable, false, "start it"),
+        (NodeCondition::Disconnected, false, "primary_conninfo"),
+        (NodeCondition::Diverged, false, "pg_rewind"),
+        (NodeCondition::Lagging, false, "a long query"),
+    ] {
+        let (verdict, text) = told(condition, paused);
+        assert_eq!(verdict, Verdict::Bad);
+        assert!(
+            text.contains("writes have not reached db2 for 42.0 s (limit 30.0 s)") && text.contains(wanted),
+            "{text}"
+        );
+    }
+    let none = node("db2", NodeCondition::Fine, None);
+    assert!(nodes(&Config::default(), &Readings::default(), &none).iter().all(|c| c.key.0 != Rule::Unreached));
 }

@@ -53,6 +53,24 @@ impl Layer {
     /// # Cancel safety
     /// When dropped it goes to the journal, or only values that nothing serves stay until they expire.
     pub async fn clear(&self, position: Option<Position>) -> Result<(), Missed> {
+        self.begin_anew(position).await?;
+        let inner = &self.inner;
+        let mut values = inner.scan(&inner.names.values, &Pattern::new("*"));
+        // What is left when this fails is served to nobody.
+        while let Ok(Some(found)) = values.next().await {
+            let _ = inner.unlink(&found).await;
+        }
+        Ok(())
+    }
+
+    /// Makes everything a miss, and removes nothing: what nobody is served any more expires.
+    ///
+    /// # Errors
+    /// [`Missed`]: it waits in the journal.
+    ///
+    /// # Cancel safety
+    /// When dropped it goes to the journal.
+    pub async fn begin_anew(&self, position: Option<Position>) -> Result<(), Missed> {
         let inner = &self.inner;
         let mut pending = Pending { inner, what: What::Everything, position, armed: true };
         let begun = match inner.admit() {
@@ -60,13 +78,7 @@ impl Layer {
             refused => refused,
         };
         pending.armed = false;
-        begun.map_err(|cause| Missed { cause, silenced_by: pending.keep() })?;
-        let mut values = inner.scan(&inner.names.values, &Pattern::new("*"));
-        // What is left when this fails is served to nobody.
-        while let Ok(Some(found)) = values.next().await {
-            let _ = inner.unlink(&found).await;
-        }
-        Ok(())
+        begun.map_err(|cause| Missed { cause, silenced_by: pending.keep() })
     }
 
     /// Counts the namespace's keys; goes through all keys of the server.

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Heard, Leadership, Memory, Rules, Word};
+use super::{Heard, Leadership, Memory, Progress, Rules, Word};
 use crate::backend::{NodeReport, Role};
 use crate::cluster::lag::Lag;
+use crate::cluster::reach::Reached;
 use crate::cluster::state::{NodeState, NodeView, Receiver};
 use crate::cluster::trust::{Loss, Trust};
 use crate::position::Position;
@@ -37,6 +38,7 @@ impl Memory {
             }
             Word::Report(heard) => self.judge(i, heard, leadership, &mut view, now, rules),
         }
+        view.details.reached = self.reached(i, leadership, view.state);
         let node = &mut self.nodes[i];
         node.serves_since = if view.state.serves() { node.serves_since.or(Some(now)) } else { None };
         view.healthy_since = node.serves_since;
@@ -46,6 +48,25 @@ impl Memory {
             view.details.notes.push(format!("it was lost {} times lately", node.reputation.lately()));
         }
         view
+    }
+
+    /// Whether every write has reached a replica. One that is silent has what it had last, one that has gone a way of its own what it had before.
+    fn reached(&mut self, i: usize, leadership: &Leadership, state: NodeState) -> Reached {
+        let report = self.nodes[i].report();
+        let is_replica = match report {
+            Some(report) => report.role == Role::Replica && self.is_kin(i) && leadership.twins[i].is_none(),
+            None => self.nodes[i].followed.is_some(),
+        };
+        if !is_replica || leadership.primary == Some(i) {
+            self.nodes[i].progress = Progress::default();
+            return Reached::Unknown;
+        }
+        let replayed = report.map(|report| {
+            let since = report.timeline.unwrap_or(self.highest_timeline).saturating_add(1);
+            let left = self.forks.range(since..).map(|(_, fork)| *fork).min();
+            left.filter(|_| state == NodeState::Diverged).map_or(report.lsn, |left| left.min(report.lsn))
+        });
+        self.nodes[i].progress.note(replayed, &self.ring)
     }
 
     fn judge(
@@ -59,6 +80,7 @@ impl Memory {
     ) {
         let (report, leads) = (&heard.report, leadership.primary == Some(i));
         view.role = Some(report.role);
+        view.details.paused = report.paused;
         view.position = report.timeline.map(|timeline| Position { timeline, lsn: report.lsn });
         if report.role == Role::Replica {
             view.details.receiver = Some(receiver(report));

@@ -13,9 +13,11 @@ use tokio::time::Instant;
 
 use super::host::{HostReading, LastReading, Limits};
 use super::lag::{Lag, LsnRing};
+use super::reach::Progress;
 use super::state::{Feeder, NodeState, NodeView, Topology};
+use super::takeover::Succession;
 use super::trust::{Patience, Reputation};
-use crate::backend::{NodeReport, Role};
+use crate::backend::{NodeReport, Role, ServerMark};
 use crate::position::Lsn;
 pub(super) use places::Places;
 
@@ -59,6 +61,9 @@ pub(super) struct Remembered {
     pub(super) vacant: bool,
     reputation: Reputation,
     feeder: Option<Feeder>,
+    /// The run of the server in which it was last seen as a replica.
+    followed: Option<ServerMark>,
+    progress: Progress,
     lags: bool,
     serves_since: Option<Instant>,
 }
@@ -72,7 +77,8 @@ pub(super) struct Memory {
     system_identifier: Option<u64>,
     highest_timeline: u32,
     /// Where each timeline left the one before, where that is known.
-    forks: BTreeMap<u32, Lsn>,
+    forks: Arc<BTreeMap<u32, Lsn>>,
+    pub(super) past: Succession,
     epoch: u64,
     primary: Option<usize>,
 }
@@ -130,16 +136,46 @@ impl Memory {
             self.highest_timeline = self.highest_timeline.max(report.timeline.unwrap_or(0));
             if let (Some(timeline), Some(fork)) = (report.timeline, report.forked_at) {
                 // After a crash the server names the end of its recovery, which comes later.
-                self.forks.entry(timeline).and_modify(|known| *known = fork.min(*known)).or_insert(fork);
+                if self.forks.get(&timeline).is_none_or(|known| fork < *known) {
+                    Arc::make_mut(&mut self.forks).insert(timeline, fork);
+                }
             }
             self.ring.push(asked, report.timeline, report.lsn);
         }
+        self.note_succession(primary, now);
         if primary.is_some() && primary != self.primary {
             self.epoch += 1;
             self.primary = primary;
         }
         let nodes = (0..self.nodes.len()).map(|i| self.view(i, &leadership, now, rules)).collect();
-        Topology { epoch: self.epoch, primary, nodes }
+        Topology {
+            epoch: self.epoch,
+            primary,
+            nodes,
+            timeline: self.highest_timeline,
+            takeover: self.past.latest.clone(),
+            forks: self.forks.clone(),
+        }
+    }
+
+    fn note_succession(&mut self, primary: Option<usize>, now: Instant) {
+        match primary {
+            Some(i) => {
+                let node = &mut self.nodes[i];
+                let followed = node.followed.take();
+                if let Word::Report(Heard { report, asked, .. }) = &node.word {
+                    self.past.leads((i, &node.name), (report, *asked), followed, &self.forks, now);
+                }
+            }
+            None => self.past.doubts(None, now),
+        }
+        for (i, node) in self.nodes.iter_mut().enumerate() {
+            let Word::Report(Heard { report, .. }) = &node.word else { continue };
+            self.past.hears_of_the_old_one(i, report);
+            if report.role == Role::Replica {
+                node.followed = Some(report.server);
+            }
+        }
     }
 
     /// The cluster's identity is that of most servers, once every node has been heard or found silent; of equals, that of a primary,

@@ -181,7 +181,7 @@ mod tests {
         };
         let mut nodes = vec![node(Role::Primary, (NodeState::Healthy, None, 0))];
         nodes.extend(replicas.into_iter().map(|replica| node(Role::Replica, replica)));
-        Topology { epoch: 1, primary: Some(0), nodes }
+        Topology { epoch: 1, primary: Some(0), nodes, ..Topology::default() }
     }
 
     fn weights(balancer: &Balancer) -> Vec<f64> {

@@ -94,7 +94,7 @@ fn topology(cpus: [Option<f64>; REPLICAS]) -> Topology {
         healthy_since: None,
         details: Default::default(),
     };
-    Topology { epoch: 1, primary: None, nodes: cpus.map(node).into() }
+    Topology { epoch: 1, primary: None, nodes: cpus.map(node).into(), ..Topology::default() }
 }
 
 /// Runs for so many seconds. `slowness` tells how many times as long as usual a replica takes at a second, `others` which share of its

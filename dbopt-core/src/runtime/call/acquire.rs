@@ -57,8 +57,8 @@ impl<B: Backend> Call<'_, B> {
         self.take_turn().await?;
         loop {
             let Some(target) = self.next_target() else {
-                // Rare, so it takes no room in every call's future.
-                if Box::pin(self.waits_to_look_again()).await {
+                // Rare, so they take no room in every call's future.
+                if Box::pin(self.waits_for_a_primary()).await? || Box::pin(self.waits_to_look_again()).await {
                     self.came_at = Instant::now();
                     continue;
                 }
@@ -103,13 +103,33 @@ impl<B: Backend> Call<'_, B> {
 
     /// What the call must see: what its load asks for, and what its caller has written.
     pub(super) fn wished(&self) -> Option<Position> {
-        Position::later(self.required, self.context.as_ref().and_then(Context::latest_token))
+        let token = self.context.as_ref().and_then(Context::latest_token);
+        if self.required.is_none() && token.is_none() {
+            return None;
+        }
+        let topology = self.runtime.cluster.topology();
+        let carried_over = |position| topology.carried_over(position).0;
+        Position::later(self.required.map(carried_over), token.map(carried_over))
+    }
+
+    /// Notes that what the caller has written was lost when another node became the primary.
+    fn note_a_lost_write(&self) {
+        let Some((context, token)) = self.context.as_ref().and_then(|c| c.latest_token().map(|token| (c, token)))
+        else {
+            return;
+        };
+        let topology = self.runtime.cluster.topology();
+        if topology.timeline > token.timeline && topology.carried_over(token).1 && context.lost_writes() {
+            self.runtime.takeovers.token_lost();
+            tracing::debug!(method = self.op.name(), %token, "what its caller had written was lost in a failover");
+        }
     }
 
     fn next_target(&mut self) -> Option<Target> {
         let plan = match self.plan {
             Some(plan) => plan,
             None => {
+                self.note_a_lost_write();
                 let made = self.make_plan();
                 self.plan = Some(made);
                 self.next = 0;
@@ -161,11 +181,28 @@ impl<B: Backend> Call<'_, B> {
                 return Err(Refused::Outdated);
             }
             lease.begin_call(self.context.is_some() || !self.after.is_empty());
-            if self.is_ready_at_once(target) {
-                return Ok(lease);
-            }
-            let deadline = self.deadline;
-            match timeout_at(deadline, self.prepare(&mut lease, target)).await {
+            let ready = if self.is_ready_at_once(target) {
+                Ok(Some(Ok(true)))
+            } else {
+                timeout_at(self.deadline, self.prepare_there(&mut lease, target)).await
+            };
+            let ready = match ready {
+                // The server itself says so, with what it has answered last: nothing of the body was sent.
+                Ok(Some(Ok(true))) if self.op.intent() == Intent::Write && lease.refuses_writes() => {
+                    lease.close();
+                    runtime.cluster.suspect(target.node);
+                    let text = "it takes no writes any more";
+                    return Err(Refused::Here(self.refusal(target, Reason::NoPrimary, text)));
+                }
+                Ok(None) => {
+                    lease.close();
+                    let text = "it was lost before the transaction began";
+                    return Err(Refused::Here(self.refusal(target, Reason::NotReady, text)));
+                }
+                Ok(Some(ready)) => Ok(ready),
+                Err(late) => Err(late),
+            };
+            match ready {
                 Ok(Ok(true)) => return Ok(lease),
                 Ok(Ok(false)) => {
                     return Err(Refused::Here(self.refusal(
@@ -204,6 +241,17 @@ impl<B: Backend> Call<'_, B> {
     /// Whether a connection of the target's lane serves as it is: no server is asked and no timer set for the most usual call.
     fn is_ready_at_once(&self, target: Target) -> bool {
         target.lane != Lane::Critical && target.freshness == Freshness::Any && !self.op.in_transaction()
+    }
+
+    /// Makes a connection ready for the body; `None` when its node is lost meanwhile.
+    async fn prepare_there(&mut self, lease: &mut Lease<B>, target: Target) -> Option<Result<bool, Fault>> {
+        let runtime = self.runtime;
+        let lost = runtime.cluster.lost(target.node);
+        tokio::select! {
+            biased;
+            ready = self.prepare(lease, target) => Some(ready),
+            () = lost => None,
+        }
     }
 
     /// Makes a connection ready for the body; false when the node's data is too old for the caller.
@@ -249,6 +297,10 @@ impl<B: Backend> Call<'_, B> {
 
     /// The plan is exhausted: what each node said, and why others were not asked.
     pub(super) fn nobody(&self) -> Error {
+        Error::Unavailable { method: self.op.name(), refusals: self.refusals_of_all() }
+    }
+
+    pub(super) fn refusals_of_all(&self) -> Vec<Refusal> {
         let mut refusals = self.refusals.clone();
         let topology = self.runtime.cluster.topology();
         for node in topology.nodes().filter(|n| !n.state.serves()) {
@@ -271,7 +323,7 @@ impl<B: Backend> Call<'_, B> {
                 retry_after: Some(self.runtime.config.cluster.probe_interval),
             });
         }
-        Error::Unavailable { method: self.op.name(), refusals }
+        refusals
     }
 }
 

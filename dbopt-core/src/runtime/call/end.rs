@@ -1,8 +1,9 @@
 //! From a body's result to the caller's: commit or roll back, publish, count.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::fate::FoundOut;
 use super::{Attempt, Call};
@@ -20,6 +21,14 @@ use crate::runtime::resilience::Again;
 enum Verdict<T, E> {
     Return(Result<T, E>, Outcome),
     RunAgain,
+}
+
+/// Why a COMMIT has no answer.
+enum Unanswered {
+    /// The call's time was up.
+    InTime,
+    /// Another node is the primary.
+    Replaced,
 }
 
 impl<B: Backend> Call<'_, B> {
@@ -80,7 +89,12 @@ impl<B: Backend> Call<'_, B> {
                     self.node_answered();
                     Verdict::Return(Ok(value), Outcome::Ok)
                 }
-                Err(error) => self.refuse(error),
+                Err(error) => {
+                    if self.is_replaced() {
+                        lease.close();
+                    }
+                    self.refuse(error)
+                }
             },
             Attempt::Done(Err(error)) => {
                 let fault = lease.fault();
@@ -149,11 +163,14 @@ impl<B: Backend> Call<'_, B> {
         self.after.add(lease.take_invalidations());
         let lower = self.position_inside(lease).await;
         let note = self.note(lease, target).await?;
+        if self.is_replaced() && self.op.in_transaction() {
+            return Err(self.nothing_committed(target));
+        }
         // Whatever happens from here on: what may be committed is invalidated.
         let mut unsettled = self.after.unsettled(&self.runtime.cache);
-        let mut found_out = None;
+        let (mut found_out, mut lost) = (None, None);
         if self.op.in_transaction() {
-            match timeout_at(self.deadline, lease.commit()).await {
+            match self.send_commit(lease).await {
                 Ok(Ok(())) => {}
                 Ok(Err(fault)) if fault.kind == FaultKind::RolledBack => {
                     self.node_answered();
@@ -163,21 +180,29 @@ impl<B: Backend> Call<'_, B> {
                 Ok(Err(fault)) if fault.kind.suspects_node() => {
                     self.node_failed(&fault);
                     self.suspect();
-                    match Box::pin(self.find_out()).await {
-                        FoundOut::Committed(position) => found_out = position,
-                        FoundOut::Aborted => {
-                            unsettled.settled();
-                            return Err(self.nothing_committed(target));
-                        }
-                        FoundOut::Nothing => return Err(self.outcome_unknown(target, fault.message)),
-                    }
+                    lost = Some(fault.message);
                 }
                 Ok(Err(fault)) => {
                     self.node_failed(&fault);
                     unsettled.settled();
                     return Err(self.database_error("COMMIT", target, fault));
                 }
-                Err(_) => return Err(self.outcome_unknown(target, "COMMIT was not answered in time".into())),
+                Err(Unanswered::InTime) => {
+                    return Err(self.outcome_unknown(target, "COMMIT was not answered in time".into()));
+                }
+                Err(Unanswered::Replaced) => lost = Some("another node is the primary since".into()),
+            }
+        } else if self.is_replaced() {
+            return Err(self.outcome_unknown(target, "another node is the primary since".into()));
+        }
+        if let Some(message) = lost {
+            match Box::pin(self.find_out()).await {
+                FoundOut::Committed(position) => found_out = position,
+                FoundOut::Aborted => {
+                    unsettled.settled();
+                    return Err(self.nothing_committed(target));
+                }
+                FoundOut::Nothing => return Err(self.outcome_unknown(target, message)),
             }
         }
         if self.context.is_none() && self.after.is_empty() {
@@ -188,6 +213,9 @@ impl<B: Backend> Call<'_, B> {
             // The data is safe whatever happens now: without the position, later reads merely go to the primary.
             None => timeout_at(self.deadline, lease.log_end()).await.ok().and_then(Result::ok),
         };
+        if let Some(position) = position {
+            self.runtime.cluster.shows(target.node, position);
+        }
         if let Some(context) = &self.context {
             match position {
                 Some(position) => context.wrote(position),
@@ -200,6 +228,36 @@ impl<B: Backend> Call<'_, B> {
             self.runtime.outbox.delivered(note);
         }
         Ok(())
+    }
+
+    /// COMMIT, until its answer, the end of the call's time, or another node has taken the place of its own: what is committed there from then on is
+    /// lost.
+    async fn send_commit(&self, lease: &mut Lease<B>) -> Result<Result<(), Fault>, Unanswered> {
+        let node = self.at.map_or(0, |target| target.node);
+        let mut commit = pin!(lease.commit());
+        let mut timer = pin!(sleep_until(self.deadline));
+        loop {
+            let lost = self.runtime.cluster.lost(node);
+            if self.is_replaced() {
+                return Err(Unanswered::Replaced);
+            }
+            tokio::select! {
+                biased;
+                answer = &mut commit => {
+                    let too_late = answer.is_ok() && self.is_replaced();
+                    return if too_late { Err(Unanswered::Replaced) } else { Ok(answer) };
+                }
+                () = lost => {}
+                () = &mut timer => return Err(Unanswered::InTime),
+            }
+        }
+    }
+
+    /// Whether it runs, as a write, on a node in whose place another one is the primary.
+    fn is_replaced(&self) -> bool {
+        let primary = self.runtime.cluster.topology().primary;
+        let is = |target: Target| target.lane != Lane::Read && primary.is_some_and(|primary| primary != target.node);
+        self.at.is_some_and(is)
     }
 
     /// Notes what is invalidated in the transaction itself, where that is wanted.

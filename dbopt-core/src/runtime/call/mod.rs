@@ -9,6 +9,7 @@ mod again;
 mod end;
 mod fate;
 mod hedge;
+mod primary;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;

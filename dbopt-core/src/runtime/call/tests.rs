@@ -24,6 +24,8 @@ async fn pair(change: impl FnOnce(&mut Config)) -> (FakeCluster, Db) {
     let cluster = FakeCluster::default();
     drop((cluster.node("a"), cluster.node("b")));
     let mut config = Config::for_urls(["fake://a", "fake://b"]);
+    // Those who wait for another primary have tests of their own.
+    config.failover.wait_limit = 0;
     change(&mut config);
     let db = Runtime::connect(cluster.clone(), config).await.expect("both answer");
     (cluster, db)

@@ -1,5 +1,6 @@
 //! The settings of an application: the rooms' knobs, gathered from a file and the environment.
 
+mod failover;
 mod load;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use crate::secret::Secret;
+pub use failover::FailoverConfig;
 
 use crate::backend::Endpoint;
 use crate::error::ConfigError;
@@ -43,6 +45,8 @@ pub struct Config {
     pub breaker: breaker::Config,
     /// How often a call that found no connection tries again.
     pub retry: breaker::RetryConfig,
+    /// What calls and caches do when another node becomes the primary.
+    pub failover: FailoverConfig,
     /// Who may call how often.
     pub limit: limit::Config,
     /// How long a call may take, and how often it is tried.
@@ -226,6 +230,7 @@ impl Config {
         found.extend(self.cache.problems());
         found.extend(self.breaker.problems());
         found.extend(self.retry.problems());
+        found.extend(self.failover.problems(self.pool.max_waiting));
         found.extend(self.limit.problems());
         found.extend(self.call.problems());
         found.extend(self.alerts.problems());
