@@ -36,6 +36,7 @@ pub mod cluster;
 pub mod context;
 mod duration;
 pub mod error;
+pub mod failover;
 pub mod key;
 pub mod limit;
 pub mod observe;
