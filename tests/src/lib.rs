@@ -14,6 +14,7 @@ pub mod outage;
 pub mod receivers;
 pub mod shelf;
 pub mod things;
+pub mod writers;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -12,7 +12,7 @@ pub use crate::secret::Secret;
 use crate::backend::Endpoint;
 use crate::error::ConfigError;
 use crate::route::balance::Schedule;
-use crate::{alert, breaker, cache, cluster, duration, limit, pool, route, schema};
+use crate::{alert, breaker, cache, cluster, duration, failover, limit, pool, route, schema};
 
 /// All settings. [`Config::load`] reads them from `dbopt.toml` and `DBOPT_*` variables.
 ///
@@ -37,6 +37,8 @@ pub struct Config {
     pub routing: route::Config,
     /// How the nodes are watched.
     pub cluster: cluster::Config,
+    /// When the coordinator of `dbopt supervise` replaces the primary.
+    pub failover: failover::Config,
     /// What is cached, where, and for how long.
     pub cache: cache::Config,
     /// When a node is left alone for a while.
@@ -222,6 +224,7 @@ impl Config {
         let mut found = self.pool.problems(self.database.count().max(1));
         found.extend(self.routing.problems());
         found.extend(self.cluster.problems());
+        found.extend(self.failover.problems());
         found.extend(self.exporter_problems());
         found.extend(self.cache.problems());
         found.extend(self.breaker.problems());
