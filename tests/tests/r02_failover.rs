@@ -11,13 +11,16 @@ use dbopt_diesel::supervise::{Supervisor, grants};
 use dbopt_tests::writers::Writers;
 use dbopt_tests::{named, prepared, until};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 /// Criterion 2.1 says 30 s; checked every second it takes a few, and more on a machine that has other things to do.
 const TAKEOVER: Duration = Duration::from_secs(30);
 const REJOIN: Duration = Duration::from_secs(60);
 
 async fn start(replicas: usize) -> Arc<Cluster> {
+    // With RUST_LOG=dbopt=info, and --no-capture, the coordinators' own words.
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
     Arc::new(prepared(Cluster::builder().replicas(replicas).redis(false)).await)
 }
 
@@ -79,15 +82,29 @@ async fn replaced(cluster: &Cluster, old: usize) -> usize {
 
 /// All nodes are on one timeline: one primary, and everybody streams from it.
 async fn whole(cluster: &Cluster, wanted: u32) {
-    until(&format!("all nodes are on timeline {wanted}"), REJOIN, async || {
+    let give_up = Instant::now() + REJOIN;
+    loop {
+        let mut there = true;
         for node in cluster.nodes() {
-            if !node.is_running() || timeline(node).await != wanted {
-                return false;
-            }
+            there &= node.is_running() && timeline(node).await == wanted;
         }
-        open_primaries(cluster).await.len() == 1
-    })
-    .await;
+        if there && open_primaries(cluster).await.len() == 1 {
+            return;
+        }
+        assert!(Instant::now() < give_up, "not all nodes are on timeline {wanted}:\n{}", shown(cluster).await);
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// What the nodes say, for a failure.
+async fn shown(cluster: &Cluster) -> String {
+    let mut text = String::new();
+    for node in cluster.nodes() {
+        let sql = "SELECT format('%s %s %s', pg_is_in_recovery(), current_setting('primary_conninfo'), (SELECT status || received_tli FROM pg_stat_wal_receiver))";
+        let told = if node.is_running() { node.query_text(sql).await.ok().flatten() } else { None };
+        text += &format!("{}: timeline {} {told:?}\n", node.name(), timeline(node).await);
+    }
+    text
 }
 
 async fn synchronous(cluster: &Cluster) {
@@ -147,7 +164,7 @@ async fn r02_1_of_two_coordinators_one_promotes_and_the_other_takes_over_from_it
     let agent = Arc::new(LocalAgent::new(cluster.clone()));
     let first = AtWork::begin(supervisor(&cluster, false).with_agent(agent.clone()));
     let _second = AtWork::begin(supervisor(&cluster, false).with_agent(agent));
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    sleep(Duration::from_secs(3)).await;
     cluster.primary().kill().await.unwrap();
     let new = replaced(&cluster, 0).await;
     whole(&cluster, 2).await;
@@ -257,8 +274,11 @@ async fn r02_1_a_switchover_loses_nothing_and_the_old_primary_follows() {
 async fn r02_1_a_role_with_the_printed_grants_is_enough_and_without_them_the_check_says_what_is_missing() {
     let cluster = start(2).await;
     cluster.primary().execute("CREATE ROLE poor LOGIN").await.unwrap();
-    for statement in grants("coordinator").lines().filter(|line| !line.starts_with("--")) {
-        cluster.primary().execute(statement).await.unwrap();
+    let url = cluster.primary().url_for("postgres");
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    for statement in grants("coordinator").lines().filter(|line| line.ends_with(';')) {
+        client.batch_execute(statement).await.unwrap();
     }
     cluster.wait_caught_up(Duration::from_secs(10)).await.unwrap();
     let as_role = |role: &str| {
@@ -277,7 +297,7 @@ async fn r02_1_a_role_with_the_printed_grants_is_enough_and_without_them_the_che
     let ready = rich.check().await;
     assert!(ready.is_ready(), "{:?}", ready.problems().collect::<Vec<_>>());
     let _at_work = AtWork::begin(rich);
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    sleep(Duration::from_secs(2)).await;
     cluster.primary().kill().await.unwrap();
     replaced(&cluster, 0).await;
     until("the other replica follows", REJOIN, async || {

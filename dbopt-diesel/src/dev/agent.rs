@@ -1,6 +1,7 @@
 //! Brings a node of the local cluster back as a replica, for a coordinator.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,9 @@ impl LocalAgent {
         let unknown = || DevError::Invalid(format!("{}: no node of this cluster", order.node));
         let node = self.cluster.node(&order.node).ok_or_else(unknown)?;
         let leader = self.cluster.nodes().iter().find(|other| other.port == order.leader.port).ok_or_else(unknown)?;
+        if !leader.is_primary().await? {
+            return Err(DevError::Invalid(format!("{} is no primary", leader.name())));
+        }
         if timeout(STOPPING, node.stop(Shutdown::Fast)).await.is_err() {
             node.kill().await?;
         }
@@ -45,20 +49,25 @@ impl LocalAgent {
         if was_standby && self.begin(node, order).await.is_ok() {
             return Ok(());
         }
+        still_wanted(node, leader).await?;
         node.stop(Shutdown::Immediate).await?;
         if rewind(node, leader).await.is_ok() && self.begin(node, order).await.is_ok() {
             return Ok(());
         }
+        still_wanted(node, leader).await?;
         tracing::warn!(node = node.name(), "it could not be rewound; it is copied anew");
         node.stop(Shutdown::Immediate).await?;
-        let data = node.data_dir();
-        let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(data)).await;
-        removed
-            .map_err(std::io::Error::other)
-            .and_then(std::convert::identity)
-            .map_err(DevError::io(format!("remove the data of {}", node.name())))?;
-        reuse::copy_running(leader, node).await?;
-        self.begin(node, order).await
+        // What is there may be all that there is, should the primary be lost meanwhile.
+        let (data, kept) = (node.data_dir(), node.data_dir().with_file_name("data.before"));
+        remove(&kept).await?;
+        std::fs::rename(&data, &kept).map_err(DevError::io(format!("set the data of {} aside", node.name())))?;
+        if let Err(error) = reuse::copy_running(leader, node).await {
+            remove(&data).await?;
+            std::fs::rename(&kept, &data).map_err(DevError::io(format!("take back the data of {}", node.name())))?;
+            return self.begin(node, order).await.and(Err(error));
+        }
+        self.begin(node, order).await?;
+        remove(&kept).await
     }
 
     /// Writes whom it follows, after everything that brings the other server's settings, and starts it.
@@ -81,6 +90,22 @@ impl LocalAgent {
         sleep(PROOF).await;
         node.wait_streaming(PROOF).await
     }
+}
+
+/// Somebody else may have been at work since: nothing is done to a primary, nor by the side of one that is lost.
+async fn still_wanted(node: &Node, leader: &Node) -> Result<(), DevError> {
+    let promoted = node.is_running() && node.is_primary().await.unwrap_or(true);
+    if promoted || !leader.is_primary().await? {
+        return Err(DevError::Invalid(format!("{} is left as it is: the primary changed meanwhile", node.name())));
+    }
+    Ok(())
+}
+
+async fn remove(dir: &Path) -> Result<(), DevError> {
+    let doing = DevError::io(format!("remove {}", dir.display()));
+    let dir = dir.to_owned();
+    let removed = tokio::task::spawn_blocking(move || if dir.exists() { std::fs::remove_dir_all(dir) } else { Ok(()) });
+    removed.await.map_err(std::io::Error::other).and_then(std::convert::identity).map_err(doing)
 }
 
 async fn rewind(node: &Node, leader: &Node) -> Result<(), DevError> {

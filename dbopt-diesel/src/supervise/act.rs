@@ -17,8 +17,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const RECEIVERS: Duration = Duration::from_secs(3);
 /// A checkpoint writes all that is dirty.
 const CHECKPOINT: Duration = Duration::from_secs(120);
-/// How long a node that could not be brought back is left alone.
-const AGENT_RESTS: Duration = Duration::from_secs(10);
 
 impl Supervisor {
     /// Does what was decided, while the votes are kept alive.
@@ -165,16 +163,17 @@ impl Supervisor {
         };
         let name = link.name.clone();
         self.links[node].close();
-        self.rejoining = Some(tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let began = Instant::now();
             match agent.rejoin(order).await {
                 Ok(()) => tracing::info!(node = &*name, took = ?began.elapsed(), "the node is a replica again"),
                 Err(error) => {
-                    tracing::error!(node = &*name, %error, "the node could not be made a replica again; it is tried once more later");
-                    sleep(AGENT_RESTS).await;
+                    tracing::error!(node = &*name, %error, "the node could not be made a replica again; it is tried again");
                 }
             }
-        }));
+        });
+        self.rejoining = Some((node, task));
+        self.agent_from = Instant::now() + self.config.rejoin_after;
         Ok(())
     }
 }

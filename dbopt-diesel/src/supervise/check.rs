@@ -165,7 +165,8 @@ fn of_a_replica(link: &Link, seen: &Seen, synchronous: bool) -> Vec<Finding> {
 pub fn grants(role: &str) -> String {
     let role = format!("\"{}\"", role.replace('"', "\"\""));
     format!(
-        "-- On the primary, as a superuser; replicas receive it.\n\
+        "-- On the primary, as a superuser; replicas receive it. Rights on functions belong to a database.\n\
+         \\connect postgres\n\
          CREATE ROLE {role} LOGIN REPLICATION;\n\
          GRANT pg_monitor, pg_signal_backend, pg_checkpoint TO {role};\n\
          GRANT ALTER SYSTEM ON PARAMETER {} TO {role};\n\

@@ -83,6 +83,13 @@ impl Link {
         (self.session, self.voted) = (None, false);
     }
 
+    /// Forgets it while somebody works on it.
+    pub(super) fn leave(&mut self) {
+        self.close();
+        (self.seen, self.misses, self.lost_since, self.idle_since) = (None, u32::MAX, None, None);
+        self.trouble = "its agent is at work on it".to_owned();
+    }
+
     pub(super) fn sight(&self, agent: bool) -> Sight {
         let since = |at: Option<Instant>| at.map_or(Duration::ZERO, |at| at.elapsed());
         Sight {

@@ -25,10 +25,13 @@ pub struct Supervisor {
     pub(super) rules: Rules,
     pub(super) memory: Memory,
     pub(super) agent: Option<Arc<dyn NodeAgent>>,
-    pub(super) rejoining: Option<JoinHandle<()>>,
+    /// The node that its agent is at work on.
+    pub(super) rejoining: Option<(usize, JoinHandle<()>)>,
     hook: Option<Hook>,
     /// Whether this coordinator asks for votes; after it met another one it rests until then.
     campaign_from: Instant,
+    /// Agents are asked again from then on: one that fails is not asked all the time.
+    pub(super) agent_from: Instant,
     last: Option<Step>,
     lead: Option<Lead>,
     failovers: Vec<Failover>,
@@ -86,6 +89,7 @@ impl Supervisor {
             rejoining: None,
             hook: None,
             campaign_from: Instant::now(),
+            agent_from: Instant::now(),
             last: None,
             lead: None,
             failovers: Vec::new(),
@@ -132,6 +136,7 @@ impl Supervisor {
 
     /// Looks once, and does one step; says how soon the next turn should be.
     pub async fn turn(&mut self) -> ControlFlow<(), Duration> {
+        let began = Instant::now();
         let view = self.look(true).await;
         let now = Instant::now();
         let step = decide(&view, &self.memory, &self.rules, now);
@@ -147,7 +152,8 @@ impl Supervisor {
             self.last = Some(step);
             return ControlFlow::Continue(self.config.recheck().min(Duration::from_millis(200)));
         }
-        let pause = self.pause(&step);
+        // Waiting for an answer in vain was a pause, too.
+        let pause = self.pause(&step).saturating_sub(began.elapsed());
         self.last = Some(step);
         ControlFlow::Continue(pause)
     }
@@ -155,7 +161,7 @@ impl Supervisor {
     fn pause(&self, step: &Step) -> Duration {
         let counting = self.links.iter().any(|link| (1..self.config.misses).contains(&link.misses()));
         match step {
-            Step::Wait(Reason::Settling) => Duration::from_millis(20),
+            Step::Wait(Reason::Settling) => Duration::from_millis(50),
             Step::Watch { .. } | Step::Wait(Reason::TooFewNodes | Reason::Another) if !counting => self.config.interval,
             Step::Watch { .. } | Step::Wait(_) if self.memory.is_busy() => self.config.recheck() / 2,
             Step::Watch { .. } | Step::Wait(_) => self.config.recheck(),
@@ -168,16 +174,26 @@ impl Supervisor {
         let campaign = campaign && Instant::now() >= self.campaign_from;
         let hasty = self.memory.is_busy();
         let (timeout, misses) = (self.config.timeout, self.config.misses);
-        join_all(self.links.iter_mut().map(|link| {
-            // In the middle of a failover nobody waits for those that are known to be lost.
-            let lost = hasty && link.misses() >= misses;
-            link.look(if lost { (timeout / 10).max(Duration::from_millis(50)) } else { timeout }, campaign)
-        }))
-        .await;
-        if self.rejoining.as_ref().is_some_and(JoinHandle::is_finished) {
+        if self.rejoining.as_ref().is_some_and(|(_, task)| task.is_finished()) {
             self.rejoining = None;
         }
-        let free = self.agent.as_ref().filter(|_| self.rejoining.is_none());
+        let away = self.rejoining.as_ref().map(|(node, _)| *node);
+        join_all(self.links.iter_mut().enumerate().map(async |(i, link)| {
+            // It may be stopped and wiped at any moment: it has no vote, and nobody is made a primary who is about to be a replica.
+            if Some(i) == away {
+                return link.leave();
+            }
+            let patience = match link.misses() {
+                0 => timeout,
+                // In the middle of a failover nobody waits for those that are known to be lost.
+                n if hasty && n >= misses => (timeout / 10).max(Duration::from_millis(50)),
+                // It is asked anew instead of waited for.
+                _ => timeout / 2,
+            };
+            link.look(patience, campaign).await;
+        }))
+        .await;
+        let free = self.agent.as_ref().filter(|_| self.rejoining.is_none() && Instant::now() >= self.agent_from);
         let sights = self.links.iter().map(|link| link.sight(free.is_some_and(|agent| agent.reaches(&link.name))));
         let view = View { nodes: sights.collect() };
         self.memory.note(&view);
@@ -265,7 +281,7 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        if let Some(task) = self.rejoining.take() {
+        if let Some((_, task)) = self.rejoining.take() {
             task.abort();
         }
     }
