@@ -13,6 +13,8 @@ use tokio_postgres::{Client, NoTls};
 
 /// How long a statement may take before it counts as not acknowledged.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long connecting may take: nobody waits for a frozen server while others take writes.
+const CONNECTING: Duration = Duration::from_millis(500);
 
 /// An acknowledged write.
 #[derive(Debug, Clone, Copy)]
@@ -93,9 +95,9 @@ impl Writers {
 
 /// A session on a server that takes writes.
 async fn connect(url: &str) -> Option<Client> {
-    let (client, connection) = timeout(PATIENCE, tokio_postgres::connect(url, NoTls)).await.ok()?.ok()?;
+    let (client, connection) = timeout(CONNECTING, tokio_postgres::connect(url, NoTls)).await.ok()?.ok()?;
     tokio::spawn(connection);
     let sql = "SELECT NOT pg_is_in_recovery() AND current_setting('default_transaction_read_only') = 'off'";
-    let row = timeout(PATIENCE, client.query_one(sql, &[])).await.ok()?.ok()?;
+    let row = timeout(CONNECTING, client.query_one(sql, &[])).await.ok()?.ok()?;
     row.get::<_, bool>(0).then_some(client)
 }

@@ -282,7 +282,8 @@ async fn r02_1_a_role_with_the_printed_grants_is_enough_and_without_them_the_che
     }
     cluster.wait_caught_up(Duration::from_secs(10)).await.unwrap();
     let as_role = |role: &str| {
-        let urls = cluster.nodes().iter().map(|node| (node.name(), node.url().replace("postgres@", &format!("{role}@"))));
+        let urls =
+            cluster.nodes().iter().map(|node| (node.name(), node.url().replace("postgres@", &format!("{role}@"))));
         let mut config = named(urls);
         config.failover.interval = Duration::from_millis(500);
         Supervisor::new(&config).unwrap()
@@ -290,7 +291,14 @@ async fn r02_1_a_role_with_the_printed_grants_is_enough_and_without_them_the_che
     let poor = as_role("poor").check().await;
     assert!(!poor.is_ready());
     let said = poor.problems().collect::<Vec<_>>().join("\n");
-    for wanted in ["pg_monitor", "pg_signal_backend", "pg_checkpoint", "pg_promote", "REPLICATION", "ALTER SYSTEM SET primary_conninfo"] {
+    for wanted in [
+        "pg_monitor",
+        "pg_signal_backend",
+        "pg_checkpoint",
+        "pg_promote",
+        "REPLICATION",
+        "ALTER SYSTEM SET primary_conninfo",
+    ] {
         assert!(said.contains(wanted), "{wanted} in {said}");
     }
     let mut rich = as_role("coordinator");

@@ -8,6 +8,7 @@ mod book;
 mod ci;
 mod criteria;
 mod demo;
+mod failover;
 mod imports;
 mod licences;
 mod setup;
@@ -86,6 +87,16 @@ mean something.
 
   cargo xtask stale -- --help shows them all, with the names of the faults.",
         run: stale::run,
+    },
+    Command {
+        name: "failover",
+        arguments: "[--runs N] [--fault kill|freeze] [--writers N] [--asynchronous]",
+        summary: "kill and freeze the primary of a supervised cluster under writers, and judge what they were told",
+        details: "\
+Each run starts a primary, three replicas, writers and a coordinator. Ends with exit code 1 if a write was acknowledged and
+lost, if the old primary acknowledged one afterwards, if there is more than one new timeline, or if the old primary does not
+come back as a replica. With --asynchronous losses are counted and allowed.",
+        run: failover::run,
     },
     Command {
         name: "ci",

@@ -134,7 +134,8 @@ impl Conninfo {
     /// The same, following `leader` as the node called `name`.
     pub fn following(&self, leader: &Place, name: &str, epoch: u64) -> Conninfo {
         let mut new = self.released(epoch);
-        let ours = [("host", leader.host.clone()), ("port", leader.port.to_string()), ("application_name", name.into())];
+        let ours =
+            [("host", leader.host.clone()), ("port", leader.port.to_string()), ("application_name", name.into())];
         new.0.retain(|(key, _)| key != "hostaddr" && ours.iter().all(|(our, _)| our != key));
         new.0.extend(ours.map(|(key, value)| (key.to_owned(), value)));
         new
@@ -225,7 +226,10 @@ mod tests {
         let frozen = of(&before.frozen(7, Some("my db_1"), None).to_string());
         assert_eq!(frozen.place(), None);
         assert_eq!(frozen.mark(), Some(Mark { epoch: 7, frozen: true, from: Some("my db_1".into()), to: None }));
-        assert_eq!(frozen.frozen(8, None, Some("b")).mark(), Some(Mark { epoch: 8, frozen: true, from: None, to: Some("b".into()) }));
+        assert_eq!(
+            frozen.frozen(8, None, Some("b")).mark(),
+            Some(Mark { epoch: 8, frozen: true, from: None, to: Some("b".into()) })
+        );
         assert_eq!((frozen.released(0), frozen.unfrozen()), (before.clone(), before.clone()));
         let released = frozen.frozen(9, None, None).released(9);
         assert_eq!(released.get("options"), Some("-c search_path=x -c dbopt.epoch=9"));
@@ -238,7 +242,10 @@ mod tests {
         let place = Place { host: "db2".into(), port: 5432 };
         let info = of("host=db1 hostaddr=10.0.0.1 user=repl password=x").frozen(3, Some("db1"), None);
         let info = info.following(&place, "db3", 3);
-        assert_eq!(info.to_string(), "user=repl password=x options='-c dbopt.epoch=3' host=db2 port=5432 application_name=db3");
+        assert_eq!(
+            info.to_string(),
+            "user=repl password=x options='-c dbopt.epoch=3' host=db2 port=5432 application_name=db3"
+        );
         assert_eq!(info.place(), Some(place));
     }
 

@@ -125,7 +125,9 @@ impl Memory {
             self.primaries(view).map(|(i, seen)| (self.standing(view, i, seen), rank(seen), i)).collect();
         let believed = || judged.iter().filter(|(standing, ..)| *standing == Standing::Believed);
         match believed().max_by_key(|(_, rank, _)| *rank) {
-            Some((_, best, leader)) if believed().filter(|(_, rank, _)| rank == best).count() == 1 => Leader::One(*leader),
+            Some((_, best, leader)) if believed().filter(|(_, rank, _)| rank == best).count() == 1 => {
+                Leader::One(*leader)
+            }
             None if judged.iter().all(|(standing, ..)| *standing == Standing::Stale) => Leader::None,
             _ => Leader::Conflict,
         }
@@ -367,9 +369,8 @@ fn release(view: &View, memory: &Memory) -> Option<Step> {
         node.voted && seen.mark().is_some_and(|mark| mark.frozen && mark.epoch == attempt.epoch)
     };
     let orders = view.standbys().filter(|(_, node, seen)| ours(node, seen));
-    let orders = orders.filter_map(|(node, _, seen)| {
-        Some(Order { node, conninfo: seen.conninfo.as_ref()?.unfrozen() })
-    });
+    let orders =
+        orders.filter_map(|(node, _, seen)| Some(Order { node, conninfo: seen.conninfo.as_ref()?.unfrozen() }));
     let orders: Vec<Order> = orders.collect();
     (!orders.is_empty()).then_some(Step::Release { orders })
 }

@@ -24,7 +24,8 @@ pub(super) fn elect(view: &View, memory: &Memory, rules: &Rules) -> Step {
         return Step::Wait(Reason::TooFewReplicas);
     }
     let last = view.last_epoch();
-    let taken_back = view.answering().filter_map(|(_, _, seen)| seen.mark()).any(|mark| mark.epoch == last && mark.to.is_some());
+    let taken_back =
+        view.answering().filter_map(|(_, _, seen)| seen.mark()).any(|mark| mark.epoch == last && mark.to.is_some());
     let own = memory.attempt.filter(|attempt| attempt.epoch >= last && !taken_back);
     let epoch = own.map_or(last + 1, |attempt| attempt.epoch);
     if let Some(step) = freeze(view, memory, &members, epoch, None) {
@@ -55,7 +56,8 @@ pub(super) fn elect(view: &View, memory: &Memory, rules: &Rules) -> Step {
 
 /// What is written on a stale primary: for whom it was set aside.
 pub(super) fn aside(view: &View, memory: &Memory, node: usize, seen: &Seen) -> Order {
-    let other = memory.primary.filter(|primary| *primary != node).map_or("another", |primary| &*view.nodes[primary].name);
+    let other =
+        memory.primary.filter(|primary| *primary != node).map_or("another", |primary| &*view.nodes[primary].name);
     Order { node, conninfo: seen.conninfo.clone().unwrap_or_default().frozen(epoch(seen), Some(other), None) }
 }
 

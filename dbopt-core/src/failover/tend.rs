@@ -11,7 +11,8 @@ pub(super) fn tend(view: &View, memory: &Memory, rules: &Rules, leader: usize) -
     if head.is_frozen() {
         return Step::Open { node: leader };
     }
-    let mut stale = memory.primaries(view).filter(|(i, seen)| *i != leader && !seen.is_frozen() && view.nodes[*i].voted);
+    let mut stale =
+        memory.primaries(view).filter(|(i, seen)| *i != leader && !seen.is_frozen() && view.nodes[*i].voted);
     if let Some((node, seen)) = stale.next() {
         return Step::Fence { order: aside(view, memory, node, seen) };
     }
@@ -55,12 +56,15 @@ fn settle(view: &View, memory: &Memory, leader: usize, head: &Seen) -> Settled {
         return Settled::Yes;
     }
     let Some(conninfo) = &head.conninfo else { return Settled::Not(Step::Wait(Reason::Unreadable { node: leader })) };
-    let settled = |epoch| Settled::Not(Step::Settle { order: Order { node: leader, conninfo: conninfo.released(epoch) } });
+    let settled =
+        |epoch| Settled::Not(Step::Settle { order: Order { node: leader, conninfo: conninfo.released(epoch) } });
     if mark.epoch == last {
         return settled(last);
     }
-    let members: Vec<(usize, &Sight, &Seen)> =
-        view.standbys().filter(|(_, node, seen)| node.voted && memory.is_ours(seen) && seen.conninfo.is_some()).collect();
+    let members: Vec<(usize, &Sight, &Seen)> = view
+        .standbys()
+        .filter(|(_, node, seen)| node.voted && memory.is_ours(seen) && seen.conninfo.is_some())
+        .collect();
     let marks = || members.iter().map(|(_, _, seen)| seen.mark().unwrap_or_default());
     let name = &*view.nodes[leader].name;
     let ours = usize::from(view.nodes[leader].voted);
@@ -96,7 +100,8 @@ fn order(
     let epoch = epoch.unwrap_or_else(|| before.mark().map_or(0, |mark| mark.epoch));
     if seen.is_frozen() {
         // Nobody was promoted: it goes back to where it was, by the way it went.
-        let undo = mark.from.as_deref() == Some(&*lead.name) && seen.timeline == head.timeline && before.place().is_some();
+        let undo =
+            mark.from.as_deref() == Some(&*lead.name) && seen.timeline == head.timeline && before.place().is_some();
         let conninfo = if undo { before.released(epoch) } else { before.following(&lead.place, &sight.name, epoch) };
         return Some(Order { node, conninfo });
     }
@@ -121,7 +126,8 @@ fn has_diverged(head: &Seen, seen: &Seen) -> bool {
 
 fn synchronise(view: &View, memory: &Memory, rules: &Rules, leader: usize, head: &Seen) -> Option<Step> {
     let (acknowledge, wanted) = rules.synchronous.as_ref()?;
-    let others = view.standbys().filter(|(_, node, seen)| node.voted && memory.is_ours(seen) && seen.synchronous != *wanted);
+    let others =
+        view.standbys().filter(|(_, node, seen)| node.voted && memory.is_ours(seen) && seen.synchronous != *wanted);
     let mut nodes: Vec<usize> = others.map(|(i, ..)| i).collect();
     if head.synchronous != *wanted {
         let named = |name: &String| view.nodes.iter().any(|node| *node.name == **name);

@@ -108,7 +108,8 @@ impl World {
         let other = &self.servers[source];
         let fits = |log: &[u32]| other.log.len() >= log.len() && other.log[..log.len()] == *log;
         let forked = other.fork.is_none_or(|fork| server.log.len() <= fork || server.timeline == other.timeline);
-        (other.up && !other.standby && other.timeline >= server.timeline && forked && fits(&server.log)).then_some(source)
+        (other.up && !other.standby && other.timeline >= server.timeline && forked && fits(&server.log))
+            .then_some(source)
     }
 
     fn replicate(&mut self, node: usize) {
@@ -128,8 +129,9 @@ impl World {
             self.written += 1;
             server.log.push(self.written);
             let needed = if server.synchronous { self.rules.synchronous.as_ref().map_or(1, |s| s.0) } else { 0 };
-            let followers: Vec<usize> =
-                (0..self.servers.len()).filter(|i| self.source(*i) == Some(primary) && self.servers[*i].answers()).collect();
+            let followers: Vec<usize> = (0..self.servers.len())
+                .filter(|i| self.source(*i) == Some(primary) && self.servers[*i].answers())
+                .collect();
             if followers.len() >= needed {
                 // The least that an acknowledgement takes.
                 followers.iter().take(needed).for_each(|node| self.replicate(*node));
@@ -214,7 +216,9 @@ impl World {
             }
         };
         match step {
-            Step::Freeze { orders, .. } | Step::Release { orders } | Step::Follow { orders, .. } => order(self, &orders),
+            Step::Freeze { orders, .. } | Step::Release { orders } | Step::Follow { orders, .. } => {
+                order(self, &orders)
+            }
             Step::Settle { order: one } => order(self, &[one]),
             Step::Promote { epoch, node } => self.promote(who, epoch, node),
             Step::Open { node } if self.holds(who, node) => {

@@ -74,11 +74,8 @@ impl LocalAgent {
     async fn begin(&self, node: &Node, order: &Rejoin) -> Result<(), DevError> {
         let (data, account) = (node.data_dir(), &node.shared.account);
         let slot = if order.slot.is_empty() { slot_name(node.name()) } else { order.slot.clone() };
-        let settings = format!(
-            "primary_conninfo = {}\nprimary_slot_name = {}\n",
-            literal(&order.conninfo),
-            literal(&slot)
-        );
+        let settings =
+            format!("primary_conninfo = {}\nprimary_slot_name = {}\n", literal(&order.conninfo), literal(&slot));
         account.write(&data.join("postgresql.auto.conf"), &settings)?;
         account.write(&data.join("standby.signal"), "")?;
         // Slots of its days as a primary would hold log for nobody.

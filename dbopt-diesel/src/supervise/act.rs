@@ -56,7 +56,9 @@ impl Supervisor {
                 let settings = [("synchronous_standby_names", value)];
                 try_join_all(nodes.iter().map(|node| self.links[*node].set(&settings, PATIENCE))).await.map(drop)
             }
-            Step::Checkpoint { node } => self.links[*node].run("CHECKPOINT", CHECKPOINT, "a checkpoint").await.map(drop),
+            Step::Checkpoint { node } => {
+                self.links[*node].run("CHECKPOINT", CHECKPOINT, "a checkpoint").await.map(drop)
+            }
             Step::Watch { .. } | Step::Wait(_) | Step::Rejoin { .. } => Ok(()),
         }
     }
@@ -87,7 +89,9 @@ impl Supervisor {
     /// seen to be there.
     pub(super) async fn promote(&self, node: usize) -> Result<(), Error> {
         let quorum = self.links.len() / 2 + 1;
-        let alive = join_all(self.links.iter().map(async |link| link.has_voted() && link.keep(self.config.timeout).await)).await;
+        let alive =
+            join_all(self.links.iter().map(async |link| link.has_voted() && link.keep(self.config.timeout).await))
+                .await;
         let votes = alive.iter().filter(|alive| **alive).count();
         if votes < quorum || !alive[node] {
             return Err(Error::NoMajority { votes, quorum });

@@ -63,7 +63,8 @@ impl Supervisor {
         let mut found = Vec::new();
         let mut note = |fatal: bool, text: String| found.push(Finding { fatal, text });
         if self.links.len() < 3 {
-            let text = "a failover needs at least three servers in [[database.nodes]]: two must agree without the primary";
+            let text =
+                "a failover needs at least three servers in [[database.nodes]]: two must agree without the primary";
             note(true, format!("{} configured: {text}", self.links.len()));
         }
         let answering = view.answering().count();
@@ -102,7 +103,10 @@ async fn look_closer(link: &Link, synchronous: bool) -> Vec<Finding> {
     let number = |name: &str| row.get(name).and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
     if !yes("superuser") {
         if !yes("version") {
-            note(true, "before PostgreSQL 15 only a superuser may change primary_conninfo: supervise as one, or upgrade");
+            note(
+                true,
+                "before PostgreSQL 15 only a superuser may change primary_conninfo: supervise as one, or upgrade",
+            );
         }
         let wanted = [
             ("monitor", "pg_monitor"),
@@ -114,25 +118,42 @@ async fn look_closer(link: &Link, synchronous: bool) -> Vec<Finding> {
         ];
         let missing: Vec<&str> = wanted.iter().filter(|(column, _)| !yes(column)).map(|(_, what)| *what).collect();
         if !missing.is_empty() {
-            note(true, &format!("the role lacks {}: `dbopt supervise --grants` prints what to run", missing.join(", ")));
+            note(
+                true,
+                &format!("the role lacks {}: `dbopt supervise --grants` prints what to run", missing.join(", ")),
+            );
         }
         for setting in SETTINGS.iter().filter(|_| yes("version")) {
             let sql = format!("SELECT has_parameter_privilege('{setting}', 'ALTER SYSTEM')");
             let may = link.run(&sql, std::time::Duration::from_secs(2), "a privilege").await;
             if !matches!(may.as_ref().map(Option::as_deref), Ok(Some("t"))) {
-                note(true, &format!("the role may not ALTER SYSTEM SET {setting}: `dbopt supervise --grants` prints what to run"));
+                note(
+                    true,
+                    &format!(
+                        "the role may not ALTER SYSTEM SET {setting}: `dbopt supervise --grants` prints what to run"
+                    ),
+                );
             }
         }
     }
     if !yes("rewindable") {
-        note(false, "neither data checksums nor wal_log_hints: after a failover it has to be copied anew; set wal_log_hints = on");
+        note(
+            false,
+            "neither data checksums nor wal_log_hints: after a failover it has to be copied anew; set wal_log_hints = on",
+        );
     }
     let timeout = number("receiver_timeout");
     if timeout == 0 || timeout > 10_000 {
-        note(false, "wal_receiver_timeout is over 10 s: a frozen primary is noticed after half of it at the earliest; set it to 5s");
+        note(
+            false,
+            "wal_receiver_timeout is over 10 s: a frozen primary is noticed after half of it at the earliest; set it to 5s",
+        );
     }
     if number("keep") < 0 {
-        note(false, "max_slot_wal_keep_size is unlimited: the slot of a lost replica can fill the primary's disk; set a limit");
+        note(
+            false,
+            "max_slot_wal_keep_size is unlimited: the slot of a lost replica can fill the primary's disk; set a limit",
+        );
     }
     found.extend(of_a_replica(link, seen, synchronous));
     found
@@ -145,7 +166,9 @@ fn of_a_replica(link: &Link, seen: &Seen, synchronous: bool) -> Vec<Finding> {
         return found;
     }
     match &seen.conninfo {
-        None => note(true, "primary_conninfo cannot be read: grant pg_monitor, and write it as key=value, not as a URI"),
+        None => {
+            note(true, "primary_conninfo cannot be read: grant pg_monitor, and write it as key=value, not as a URI")
+        }
         Some(conninfo) if synchronous && conninfo.get("application_name") != Some(&*link.name) => note(
             true,
             &format!("writes cannot wait for it: add application_name={} to its primary_conninfo", link.name),

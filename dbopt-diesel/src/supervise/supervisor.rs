@@ -163,6 +163,8 @@ impl Supervisor {
         match step {
             Step::Wait(Reason::Settling) => Duration::from_millis(50),
             Step::Watch { .. } | Step::Wait(Reason::TooFewNodes | Reason::Another) if !counting => self.config.interval,
+            // Its receiver learns it any moment.
+            Step::Wait(Reason::StillHeard { .. }) => self.config.recheck() / 2,
             Step::Watch { .. } | Step::Wait(_) if self.memory.is_busy() => self.config.recheck() / 2,
             Step::Watch { .. } | Step::Wait(_) => self.config.recheck(),
             _ => Duration::ZERO,
@@ -185,8 +187,8 @@ impl Supervisor {
             }
             let patience = match link.misses() {
                 0 => timeout,
-                // In the middle of a failover nobody waits for those that are known to be lost.
-                n if hasty && n >= misses => (timeout / 10).max(Duration::from_millis(50)),
+                // Nobody waits for those that are known to be lost, in the middle of a failover never.
+                n if n >= misses && (hasty || n % 4 != 0) => (timeout / 10).max(Duration::from_millis(50)),
                 // It is asked anew instead of waited for.
                 _ => timeout / 2,
             };
@@ -246,7 +248,10 @@ impl Supervisor {
         match step {
             Step::Watch { leader } => tracing::info!(primary = name(leader), "all is well"),
             Step::Wait(Reason::StillHeard { by }) => {
-                tracing::warn!(replica = name(by), "the primary does not answer us, but a replica hears it: nothing is done")
+                tracing::warn!(
+                    replica = name(by),
+                    "the primary does not answer us, but a replica hears it: nothing is done"
+                )
             }
             Step::Wait(Reason::Suspect | Reason::Settling) => {
                 let lost: Vec<_> = self.links.iter().filter(|link| link.misses() > 0).collect();
@@ -269,7 +274,10 @@ impl Supervisor {
                 );
             }
             Step::Synchronise { nodes } => {
-                tracing::info!(nodes = nodes.iter().map(name).collect::<Vec<_>>().join(", "), "writes wait for replicas");
+                tracing::info!(
+                    nodes = nodes.iter().map(name).collect::<Vec<_>>().join(", "),
+                    "writes wait for replicas"
+                );
             }
             Step::Checkpoint { node } => tracing::info!(node = name(node), "checkpoint"),
             Step::Rejoin { node, leader } => {

@@ -66,7 +66,8 @@ impl Supervisor {
     }
 
     async fn hand_over(&self, view: &View, old: usize, new: usize) -> Result<(), Error> {
-        let epoch = view.answering().filter_map(|(_, _, seen)| seen.mark()).map(|mark| mark.epoch).max().unwrap_or(0) + 1;
+        let epoch =
+            view.answering().filter_map(|(_, _, seen)| seen.mark()).map(|mark| mark.epoch).max().unwrap_or(0) + 1;
         if let Some(value) = self.rules.synchronous() {
             self.links[new].set(&[("synchronous_standby_names", value)], STATEMENT).await?;
         }
@@ -85,7 +86,8 @@ impl Supervisor {
     async fn catch_up(&self, old: usize, new: usize) -> Result<(), Error> {
         let give_up = Instant::now() + CATCH_UP;
         loop {
-            let end = self.links[old].run("SELECT pg_current_wal_lsn()", STATEMENT, "its end").await?.unwrap_or_default();
+            let end =
+                self.links[old].run("SELECT pg_current_wal_lsn()", STATEMENT, "its end").await?.unwrap_or_default();
             let sql = format!("SELECT pg_last_wal_replay_lsn() >= '{end}'::pg_lsn");
             let there = self.links[new].run(&sql, STATEMENT, "its position").await?;
             // Sessions that were ended may write their last word: the end must stay.
