@@ -254,6 +254,56 @@ async fn r02_1_what_a_coordinator_left_half_done_is_taken_back_when_the_primary_
     assert_eq!(open_primaries(&cluster).await, [0]);
 }
 
+/// Between its last look and the promotion it says nothing for longer than its lease. Another one promotes another replica meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn r02_1_a_coordinator_that_freezes_before_its_promotion_comes_too_late() {
+    let cluster = start(4).await;
+    let (tell, chosen) = tokio::sync::oneshot::channel();
+    let (thaw, frozen) = std::sync::mpsc::channel::<()>();
+    let (mut tell, frozen) = (Some(tell), std::sync::Mutex::new(frozen));
+    let mut first = supervisor(&cluster, false).before_each(move |step| {
+        if let Step::Promote { node, .. } = step
+            && let Some(tell) = tell.take()
+        {
+            let _ = tell.send(*node);
+            let _ = frozen.lock().unwrap().recv();
+        }
+        ControlFlow::Continue(())
+    });
+    cluster.primary().kill().await.unwrap();
+    let first = tokio::spawn(async move {
+        while first.failovers().is_empty() {
+            let _ = first.turn().await;
+        }
+    });
+    let chosen = chosen.await.unwrap();
+    cluster.nodes()[chosen].freeze().await.unwrap();
+    let second = AtWork::begin(supervisor(&cluster, false));
+    let mut new = 0;
+    until("another primary", TAKEOVER, async || {
+        for (i, node) in cluster.nodes().iter().enumerate().filter(|(i, _)| *i != 0 && *i != chosen) {
+            if node.is_primary().await.unwrap_or(false) {
+                new = i;
+            }
+        }
+        new != 0
+    })
+    .await;
+    cluster.nodes()[chosen].thaw().await.unwrap();
+    thaw.send(()).unwrap();
+    until("all that live follow it", REJOIN, async || {
+        let mut there = true;
+        for node in &cluster.nodes()[1..] {
+            there &= timeline(node).await == 2;
+        }
+        there
+    })
+    .await;
+    assert_eq!(open_primaries(&cluster).await, [new]);
+    first.abort();
+    drop(second);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r02_1_a_switchover_loses_nothing_and_the_old_primary_follows() {
     let cluster = start(3).await;

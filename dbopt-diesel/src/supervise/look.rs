@@ -38,7 +38,7 @@ FROM (SELECT pg_is_in_recovery() AS r) AS node LEFT JOIN pg_stat_wal_receiver AS
 /// Longer than this, in milliseconds, a receiver hears nothing only if its sender is gone: after half of its time-out it asks for an answer.
 fn healthy_silence(receiver_timeout: i64) -> i64 {
     // Without a time-out it never asks: silence means nothing.
-    if receiver_timeout == 0 { i64::MAX } else { receiver_timeout * 11 / 20 + 500 }
+    if receiver_timeout == 0 { i64::MAX } else { receiver_timeout / 2 + 500 }
 }
 
 /// Reads the row.
