@@ -266,7 +266,7 @@ async fn r02_1_a_coordinator_that_freezes_before_its_promotion_comes_too_late() 
             && let Some(tell) = tell.take()
         {
             let _ = tell.send(*node);
-            let _ = frozen.lock().unwrap().recv();
+            let _ = tokio::task::block_in_place(|| frozen.lock().unwrap().recv());
         }
         ControlFlow::Continue(())
     });
