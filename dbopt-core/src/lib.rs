@@ -11,6 +11,7 @@
 //! | [`schema`] | migrations: what is to be run, what is dangerous, how it is taken back |
 //! | [`route`] | which node serves a call |
 //! | [`cluster`] | what every node is and how far behind it is |
+//! | [`failover`] | who promotes when the primary is lost |
 //! | [`pool`] | connections: opened ahead, shared fairly, bounded |
 //! | [`alert`] | what is wrong, and who is told |
 //! | [`breaker`] | when a node is left alone for a while, and when to try again |
@@ -36,6 +37,7 @@ pub mod cluster;
 pub mod context;
 mod duration;
 pub mod error;
+pub mod failover;
 pub mod key;
 pub mod limit;
 pub mod observe;

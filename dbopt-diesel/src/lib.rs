@@ -45,6 +45,7 @@
 //! | `exporter` | no | asks node exporters how busy the nodes' machines are |
 //! | `dev` | no | `dev`: a local cluster of real servers for development and tests |
 //! | `migrations` | no | [`migrate`]: migrations that are proved before they run |
+//! | `supervise` | no | `supervise`: a coordinator that promotes a replica when the primary is lost |
 //! | `cli` | no | the `dbopt` binary |
 
 // Generated code names this crate as its users do, here too.
@@ -66,6 +67,8 @@ mod error;
 pub mod migrate;
 mod probe;
 pub mod statement;
+#[cfg(feature = "supervise")]
+pub mod supervise;
 
 pub use backend::Postgres;
 pub use conn::Conn;

@@ -9,6 +9,7 @@ mod ci;
 mod criteria;
 mod dashboard;
 mod demo;
+mod failover;
 mod imports;
 mod licences;
 mod monitor;
@@ -126,6 +127,16 @@ The version and its checksum stand in tests/dashboard/package-lock.json; npm ver
 
   --check   change nothing; fail if a file is not as it was published",
         run: vendor::run,
+    },
+    Command {
+        name: "failover",
+        arguments: "[--runs N] [--fault kill|freeze] [--writers N] [--asynchronous]",
+        summary: "kill and freeze the primary of a supervised cluster under writers, and judge what they were told",
+        details: "\
+Each run starts a primary, three replicas, writers and a coordinator. Ends with exit code 1 if a write was acknowledged and
+lost, if the old primary acknowledged one afterwards, if there is more than one new timeline, or if the old primary does not
+come back as a replica. With --asynchronous losses are counted and allowed.",
+        run: failover::run,
     },
     Command {
         name: "ci",

@@ -10,10 +10,24 @@ use crate::duration;
 /// No two probes of a node are further apart (criterion 2.4), but for what the first one takes.
 pub(super) const LONGEST: Duration = Duration::from_secs(10);
 
+/// Who makes a replica the primary when it is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Somebody else; whoever is the primary is followed.
+    #[default]
+    Observe,
+    /// `dbopt supervise`.
+    Supervised,
+}
+
 /// How the nodes are watched.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Who makes a replica the primary when it is lost: `"observe"` (default), somebody else, such as a managed service, or nobody;
+    /// `"supervised"`, `dbopt supervise`, which does not start otherwise. Never supervised beside another program that promotes.
+    pub mode: Mode,
     /// How often every node is asked about its role and position, give or take a tenth. Default 1 s; it is also the resolution at which
     /// lag is known. Too high: a dead node is noticed late (criterion 2.4 asks for 10 s at most). Too low: needless load.
     #[serde(with = "duration")]
@@ -48,6 +62,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
+            mode: Mode::default(),
             probe_interval: Duration::from_secs(1),
             probe_timeout: Duration::from_secs(1),
             probe_misses: 2,

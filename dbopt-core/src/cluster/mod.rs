@@ -12,7 +12,7 @@ mod topology;
 mod trust;
 mod watcher;
 
-pub use config::Config;
+pub use config::{Config, Mode};
 pub(crate) use discovery::{Changes, Slots, SystemResolver};
 pub use discovery::{Found, Resolver};
 pub(crate) use host::Sources;

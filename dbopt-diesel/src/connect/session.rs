@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use super::open::{LoggedIn, log_in};
 use super::{Driver, apart, silent};
 
-/// A connection for migrations. Dropped in the middle of a statement, it has the server stop it.
+/// A connection for migrations and coordinators. Dropped in the middle of a statement, it has the server stop it.
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) report: NodeReport,
@@ -19,6 +19,7 @@ pub(crate) struct Session {
 }
 
 /// Opens one, on the database of the URL.
+#[cfg(feature = "migrations")]
 pub(crate) async fn session(url: &str, application: &'static str) -> Result<Session, ConnectError> {
     session_on(url, None, application).await
 }

@@ -110,7 +110,7 @@ pub(super) fn slot_name(node: &str) -> String {
 }
 
 /// A value in a settings file, and a literal in SQL with `standard_conforming_strings`, except for the backslash.
-fn literal(value: &str) -> String {
+pub(super) fn literal(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
 }
 

@@ -44,6 +44,8 @@
 //!   Should that process be killed as well, the next cluster on this machine clears up after both.
 
 mod account;
+#[cfg(feature = "supervise")]
+mod agent;
 mod builder;
 mod cluster;
 mod conf;
@@ -63,6 +65,8 @@ mod sql;
 mod tls;
 mod tree;
 
+#[cfg(feature = "supervise")]
+pub use agent::LocalAgent;
 pub use builder::{ClusterBuilder, Step};
 pub use cluster::Cluster;
 pub use error::DevError;

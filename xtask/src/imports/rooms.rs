@@ -8,7 +8,7 @@ const ROWS: &[&[&str]] = &[
     &["backend", "observe", "redis_link"],
     &["breaker"],
     &["pool", "alert"],
-    &["cluster"],
+    &["cluster", "failover"],
     &["route"],
     &["limit", "cache", "query", "schema"],
     &["runtime"],

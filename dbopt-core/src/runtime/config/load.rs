@@ -236,6 +236,7 @@ mod tests {
                 _ if key == "limit.precision" => "exact".into(),
                 _ if key == "limit.when_redis_is_lost" => "closed".into(),
                 _ if key == "alerts.email.tls" => "none".into(),
+                _ if key == "cluster.mode" => "supervised".into(),
                 _ if key == "cluster.host.source" => "sql".into(),
                 _ if key == "schema.environment" => "staging".into(),
                 _ => "9s".into(),

@@ -39,6 +39,8 @@ pub struct Config {
     pub routing: route::Config,
     /// How the nodes are watched.
     pub cluster: cluster::Config,
+    /// When the coordinator of `dbopt supervise` replaces the primary.
+    pub supervise: crate::failover::Config,
     /// What is cached, where, and for how long.
     pub cache: cache::Config,
     /// When a node is left alone for a while.
@@ -226,6 +228,7 @@ impl Config {
         let mut found = self.pool.problems(self.database.count().max(1));
         found.extend(self.routing.problems());
         found.extend(self.cluster.problems());
+        found.extend(self.supervise.problems());
         found.extend(self.exporter_problems());
         found.extend(self.cache.problems());
         found.extend(self.breaker.problems());

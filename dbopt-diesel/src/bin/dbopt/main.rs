@@ -5,6 +5,7 @@ mod cache;
 mod dev;
 mod migrate;
 mod status;
+mod supervise;
 mod term;
 
 use std::error::Error;
@@ -32,6 +33,10 @@ enum Command {
     Status(status::Args),
     /// Migrations: what is applied and pending, forward, back, proved before they run
     Migrate(migrate::Args),
+    /// Watch the cluster, and make a replica the primary when it is lost
+    Supervise(supervise::Args),
+    /// Make another node the primary, by plan
+    Switchover(supervise::SwitchoverArgs),
     /// Who is told when something is wrong: try it out, and look what is
     Alerts(alerts::Args),
 }
@@ -43,6 +48,8 @@ async fn main() -> ExitCode {
         Command::Cache(args) => cache::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Alerts(args) => alerts::run(args).await,
+        Command::Supervise(args) => supervise::run(args).await,
+        Command::Switchover(args) => supervise::switchover(args).await,
         Command::Migrate(args) => migrate::run(args).await,
     };
     result.unwrap_or_else(|error| {

@@ -1,0 +1,113 @@
+//! `dbopt supervise`: the coordinator as a program; `dbopt switchover`: another primary by plan.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Args as ClapArgs;
+use dbopt_diesel::Config;
+use dbopt_diesel::core::cluster::Mode;
+use dbopt_diesel::supervise::{Readiness, Supervisor, grants};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::Outcome;
+
+/// What is said when the settings do not want it.
+const NOT_WANTED: &str = "cluster.mode is \"observe\": somebody else promotes, or nobody. If that shall be dbopt, and no other program \
+    (Patroni, a managed service) does, write `[cluster] mode = \"supervised\"`";
+
+/// Watches all servers of the settings, and makes a replica the primary when it is lost.
+///
+/// Needs three servers or more; a second supervisor, on another machine, stands by for the first. Ends on Ctrl-C and SIGTERM.
+/// With --check, exit code 0: a failover is possible; 1: it is not; 2: it is, and something could be better.
+#[derive(ClapArgs)]
+pub(crate) struct Args {
+    /// Say whether a failover would be possible and what is missing; change nothing
+    #[arg(long, alias = "once")]
+    check: bool,
+    /// Print the statements that make a role with all that is needed and no more
+    #[arg(long, value_name = "ROLE", num_args = 0..=1, default_missing_value = "dbopt_supervisor")]
+    grants: Option<String>,
+    /// Writes wait until other nodes have them: as supervise.synchronous = true
+    #[arg(long)]
+    synchronous: bool,
+}
+
+/// Makes another node the primary, without losing a write. Run it while no `dbopt supervise` holds the votes, or on stopping it.
+#[derive(ClapArgs)]
+pub(crate) struct SwitchoverArgs {
+    /// The node's name; the replica that has most without it
+    #[arg(long, value_name = "NODE")]
+    to: Option<String>,
+}
+
+pub(crate) async fn run(args: Args) -> Outcome {
+    if let Some(role) = args.grants {
+        print!("{}", grants(&role));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut config = Config::load()?;
+    config.supervise.synchronous |= args.synchronous;
+    let wanted = config.cluster.mode == Mode::Supervised;
+    let mut supervisor = Supervisor::new(&config)?;
+    if args.check {
+        let readiness = supervisor.check().await;
+        print(&readiness);
+        if !wanted {
+            println!("- {NOT_WANTED}");
+        }
+        return Ok(match (readiness.is_ready() && wanted, readiness.findings.is_empty()) {
+            (true, true) => ExitCode::SUCCESS,
+            (true, false) => ExitCode::from(2),
+            (false, _) => ExitCode::FAILURE,
+        });
+    }
+    if !wanted {
+        return Err(NOT_WANTED.into());
+    }
+    log();
+    for finding in supervisor.check().await.findings {
+        tracing::warn!(fatal = finding.fatal, "{}", finding.text);
+    }
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        () = supervisor.run() => {}
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn switchover(args: SwitchoverArgs) -> Outcome {
+    log();
+    let mut supervisor = Supervisor::new(&Config::load()?)?;
+    let primary = supervisor.switchover(args.to.as_deref()).await?;
+    println!("{primary} is the primary");
+    // Replicas are repointed, and the old primary's state is told.
+    for _ in 0..10 {
+        let _ = supervisor.turn().await;
+    }
+    for problem in supervisor.check().await.problems() {
+        println!("- {problem}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(readiness: &Readiness) {
+    match &readiness.primary {
+        Some(primary) => println!("primary: {primary}"),
+        None => println!("primary: none that can be told"),
+    }
+    println!("{}", if readiness.is_ready() { "a failover is possible" } else { "a failover is NOT possible" });
+    for finding in &readiness.findings {
+        println!("{} {}", if finding.fatal { "!" } else { "-" }, finding.text);
+    }
+}
+
+fn log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let colour = crate::term::wants_colour(&std::io::stderr());
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    // Programs read a line, people too.
+    let _ = lines.with_target(!std::io::stderr().is_terminal()).try_init();
+}

@@ -1,0 +1,69 @@
+//! A coordinator that promotes a replica when the primary is lost, over plain SQL.
+//!
+//! ```no_run
+//! use dbopt_diesel::Config;
+//! use dbopt_diesel::supervise::Supervisor;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut supervisor = Supervisor::new(&Config::load()?)?;
+//! for problem in supervisor.check().await.problems() {
+//!     eprintln!("{problem}");
+//! }
+//! supervisor.run().await;                                    // until the future is dropped
+//! # Ok(()) }
+//! ```
+//!
+//! `dbopt supervise` is this as a program. Two of them guard each other: the one without the votes stands by. How it decides is in the
+//! book, and in [`dbopt_core::failover`].
+
+mod act;
+mod agent;
+mod check;
+mod link;
+mod look;
+mod supervisor;
+mod switchover;
+
+use std::sync::Arc;
+
+pub use agent::{AgentError, NodeAgent, Rejoin};
+pub use check::{Finding, Readiness, grants};
+pub use supervisor::{Failover, Supervisor};
+
+/// Why something could not be done; the next look tells what is to be done instead.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The settings name no servers that can be used.
+    #[error("{0}")]
+    Settings(String),
+    /// A server refused, or ended the session that holds its vote.
+    #[error("{node}: {message}")]
+    Refused {
+        /// Its name.
+        node: Arc<str>,
+        /// Its words.
+        message: String,
+    },
+    /// A server said nothing.
+    #[error("{node}: no answer within {waited:?} ({doing})")]
+    Silent {
+        /// Its name.
+        node: Arc<str>,
+        /// For how long.
+        waited: std::time::Duration,
+        /// What it was asked.
+        doing: &'static str,
+    },
+    /// Other coordinators have the votes, or too few servers answer.
+    #[error("{votes} of the {quorum} votes that are needed: another coordinator has them, or servers do not answer")]
+    NoMajority {
+        /// How many there are.
+        votes: usize,
+        /// How many there should be.
+        quorum: usize,
+    },
+    /// A planned switchover is not possible now.
+    #[error("no switchover: {0}")]
+    Switchover(String),
+}
