@@ -62,10 +62,12 @@ mod db;
 #[cfg(feature = "dev")]
 pub mod dev;
 mod error;
+mod explain;
 #[cfg(feature = "migrations")]
 pub mod migrate;
 mod probe;
 pub mod statement;
+pub mod testing;
 
 pub use backend::Postgres;
 pub use conn::Conn;

@@ -8,6 +8,7 @@ mod histogram;
 mod limits;
 mod nodes;
 mod resilience;
+mod statements;
 
 pub use alerts::AlertCounts;
 pub use cache::CacheCounts;
@@ -17,3 +18,4 @@ pub use histogram::{BOUNDS, Histogram, HistogramCounts};
 pub use limits::LimitCounts;
 pub use nodes::NodeGauges;
 pub use resilience::{CircuitCounts, RetryCounts};
+pub use statements::{StatementCounts, StatementSeries};
