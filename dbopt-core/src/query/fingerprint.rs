@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::plans;
 use super::shape::{Kind, Shape};
+use super::values;
 use crate::observe::Histogram;
 use crate::op::{Lane, Op};
 
@@ -295,6 +296,11 @@ impl Known {
         if self.fingerprint.types.get().is_none() {
             self.fingerprint.has_types(types().into());
         }
+    }
+
+    /// Bound values as text, of what [`Known::identity`] takes.
+    pub fn values(&self, binds: &[u8]) -> Vec<String> {
+        values::shown(binds, self.fingerprint.types())
     }
 
     /// A number that is the same for runs that mean the same rows. `binds` are the bound values as the protocol has them, behind the

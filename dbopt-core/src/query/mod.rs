@@ -18,6 +18,7 @@ mod statistics;
 mod status;
 mod streaks;
 mod types;
+mod values;
 
 pub use config::Config;
 pub use findings::{Finding, Repeated};

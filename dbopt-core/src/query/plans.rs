@@ -83,6 +83,10 @@ pub struct PlanStatus {
     pub changes: u64,
 }
 
+fn is_recent(known: &Known) -> bool {
+    known.asked.is_some_and(|at| at.elapsed() < GOOD_FOR)
+}
+
 /// Which plans are asked for.
 #[derive(Debug)]
 pub(super) struct Plans {
@@ -121,7 +125,16 @@ impl Plans {
     }
 
     pub(super) fn next(&self) -> Option<Question> {
-        self.waiting.lock().pop_front().map(|fingerprint| Question { fingerprint })
+        loop {
+            let fingerprint = self.waiting.lock().pop_front()?;
+            let mut known = fingerprint.plan.lock();
+            known.waits = false;
+            let asked_meanwhile = is_recent(&known);
+            drop(known);
+            if !asked_meanwhile {
+                return Some(Question { fingerprint });
+            }
+        }
     }
 
     /// What is to be asked before a slow run is told of.
@@ -129,7 +142,7 @@ impl Plans {
         if !self.enabled || fingerprint.sample.is_none() || fingerprint.is_own() {
             return None;
         }
-        let recent = fingerprint.plan.lock().asked.is_some_and(|at| at.elapsed() < GOOD_FOR);
+        let recent = is_recent(&fingerprint.plan.lock());
         (!recent).then(|| Question { fingerprint: fingerprint.clone() })
     }
 
@@ -142,7 +155,7 @@ impl Plans {
     pub(super) fn told(&self, question: &Question, told: Result<Plan, String>) -> Option<(Arc<Plan>, Arc<Plan>)> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let mut known = question.fingerprint.plan.lock();
-        (known.asked, known.waits) = (Some(Instant::now()), false);
+        known.asked = Some(Instant::now());
         match told {
             Ok(plan) => {
                 let plan = Arc::new(plan);

@@ -384,7 +384,8 @@ impl Wire {
             };
             let (op, scope) = (run.on_behalf.op, &run.on_behalf.scope);
             let (identity, rows) = (run.identity, run.rows);
-            insight.ended(&Ended { known, place, op, scope, identity, times, rows, outcome, sqlstate }, || None);
+            let ended = Ended { known, place, op, scope, identity, times, rows, outcome, sqlstate };
+            insight.ended(&ended, || run.values.as_deref().map(|values| known.values(values)));
         }
         if let Some(watch) = &self.watch {
             let sql = run.sql().clone();
