@@ -19,7 +19,8 @@ diesel::define_sql_function! { fn pg_advisory_xact_lock(key: BigInt) -> Text; }
 #[derive(QueryableByName)]
 pub(crate) struct Label {
     #[diesel(sql_type = Text)]
-    pub(crate) label: String,
+    #[allow(dead_code)]
+    label: String,
 }
 
 #[derive(Clone)]
