@@ -1,10 +1,11 @@
 //! Who is calling, and what they have already written.
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use foldhash::quality::RandomState;
@@ -21,7 +22,11 @@ static TAGS: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 tokio::task_local! {
     static CURRENT: Context;
     static HELD: Option<&'static Op>;
+    static WATCHED: Watched;
 }
+
+/// Who watches what belongs together, whatever contexts it has; the room that made it knows what it is.
+pub(crate) type Watched = Arc<dyn Any + Send + Sync>;
 
 /// A read-your-writes token: reads made with it see everything up to that position.
 pub type Token = Position;
@@ -110,6 +115,8 @@ struct Shared {
     written_unseen: AtomicBool,
     /// Something it had written was lost.
     lost: AtomicBool,
+    /// What a room above keeps about this caller's calls.
+    attached: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl Context {
@@ -252,6 +259,17 @@ impl Context {
         self.shared.user.as_deref()
     }
 
+    /// What a room keeps about the calls of this context and its clones, made at the first question. `None`: another one has its own here.
+    pub(crate) fn attached<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        self.shared.attached.get_or_init(|| Box::new(make())).downcast_ref()
+    }
+
+    /// Whether the running code has a caller.
+    #[inline]
+    pub(crate) fn is_within() -> bool {
+        CURRENT.try_with(|_| ()).is_ok()
+    }
+
     /// The moment after which no call of this context goes on.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
@@ -301,10 +319,28 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    match Context::current() {
-        Some(context) => tokio::spawn(context.scope(future)),
-        None => tokio::spawn(future),
+    match (Context::current(), watched()) {
+        (Some(context), None) => tokio::spawn(context.scope(future)),
+        (Some(context), Some(by)) => tokio::spawn(watching(by, context.scope(future))),
+        (None, Some(by)) => tokio::spawn(watching(by, future)),
+        (None, None) => tokio::spawn(future),
     }
+}
+
+/// Runs `future` while `by` watches its calls, whatever their contexts.
+pub(crate) fn watching<F: Future>(by: Watched, future: F) -> impl Future<Output = F::Output> {
+    WATCHED.scope(by, future)
+}
+
+/// Who watches the running code.
+pub(crate) fn watched() -> Option<Watched> {
+    WATCHED.try_with(Watched::clone).ok()
+}
+
+/// Whether anybody does.
+#[inline]
+pub(crate) fn is_watched() -> bool {
+    WATCHED.try_with(|_| ()).is_ok()
 }
 
 /// Runs `body` as the holder of a connection, so that [`holder`] tells calls made inside it.

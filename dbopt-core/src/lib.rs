@@ -9,6 +9,7 @@
 //! | [`limit`] | who may call how often |
 //! | [`cache`] | results kept in memory and in Redis |
 //! | [`schema`] | migrations: what is to be run, what is dangerous, how it is taken back |
+//! | [`query`] | what is known of every statement |
 //! | [`route`] | which node serves a call |
 //! | [`cluster`] | what every node is and how far behind it is |
 //! | [`failover`] | who promotes when the primary is lost |
@@ -44,6 +45,7 @@ pub mod observe;
 pub mod op;
 pub mod pool;
 pub mod position;
+pub mod query;
 mod random;
 pub mod rate;
 mod redis_link;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use dbopt_core::backend::{Backend, ConnectError, Endpoint, Purpose};
 use dbopt_core::error::Reason;
 use dbopt_core::op::Lane;
+use dbopt_core::query::{Insight, Place};
 use parking_lot::Mutex;
 use tokio_postgres::config::Host;
 
@@ -18,6 +19,7 @@ use crate::{Conn, Error};
 #[derive(Default)]
 pub struct Postgres {
     watch: Option<Arc<dyn StatementWatch>>,
+    insight: Option<Arc<Insight>>,
     /// Parsed once per URL: those that are found in DNS share one.
     addresses: Mutex<HashMap<Arc<str>, Arc<Address>>>,
 }
@@ -25,7 +27,14 @@ pub struct Postgres {
 impl Postgres {
     /// Opens connections that tell `watch` of every statement.
     pub fn watched_by(watch: Arc<dyn StatementWatch>) -> Self {
-        Postgres { watch: Some(watch), addresses: Mutex::default() }
+        Postgres { watch: Some(watch), ..Postgres::default() }
+    }
+
+    /// Opens connections that tell `insight` of every statement that calls run.
+    #[must_use]
+    pub fn with_insight(mut self, insight: Arc<Insight>) -> Self {
+        self.insight = insight.is_enabled().then_some(insight);
+        self
     }
 
     fn address(&self, endpoint: &Endpoint) -> Result<Arc<Address>, ConnectError> {
@@ -76,6 +85,13 @@ impl Backend for Postgres {
             Purpose::Lane(Lane::Write) => ("dbopt write", false, true),
             Purpose::Lane(Lane::Critical) => ("dbopt critical", false, true),
             Purpose::Probe => ("dbopt probe", false, false),
+            Purpose::Analysis => ("dbopt insight", true, false),
+        };
+        let insight = match (purpose, &self.insight) {
+            (Purpose::Lane(lane), Some(insight)) => {
+                Some((insight.clone(), Place { node: endpoint.name.clone(), lane }))
+            }
+            _ => None,
         };
         open(Opening {
             node: endpoint.name.clone(),
@@ -83,7 +99,8 @@ impl Backend for Postgres {
             read_only,
             application,
             needs_primary,
-            watch: if purpose == Purpose::Probe { None } else { self.watch.clone() },
+            watch: if matches!(purpose, Purpose::Lane(_)) { self.watch.clone() } else { None },
+            insight,
         })
         .await
     }

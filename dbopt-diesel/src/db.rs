@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dbopt_core::cluster::{HostSource, Resolver};
 use dbopt_core::op::Op;
+use dbopt_core::query::Insight;
 use dbopt_core::runtime::{AsyncFnOnceRef, AsyncFnRef, Caching, Extras, History, Runtime, Status};
 
 use crate::statement::StatementWatch;
@@ -184,7 +185,10 @@ impl DbBuilder {
     /// # Errors
     /// As for [`Db::connect`].
     pub async fn connect(self) -> Result<Db, Error> {
-        let runtime = Runtime::connect_with(self.backend, self.config, self.extras).await?;
+        let insight = Insight::new(self.config.insight.clone());
+        let backend = self.backend.with_insight(insight.clone());
+        let extras = Extras { insight: Some(insight), ..self.extras };
+        let runtime = Runtime::connect_with(backend, self.config, extras).await?;
         Ok(Db { runtime })
     }
 }

@@ -63,12 +63,14 @@ mod db;
 #[cfg(feature = "dev")]
 pub mod dev;
 mod error;
+mod explain;
 #[cfg(feature = "migrations")]
 pub mod migrate;
 mod probe;
 pub mod statement;
 #[cfg(feature = "supervise")]
 pub mod supervise;
+pub mod testing;
 
 pub use backend::Postgres;
 pub use conn::Conn;

@@ -14,7 +14,7 @@ use dbopt_core::error::SqlState;
 pub struct Statement {
     /// The node it ran on.
     pub node: Arc<str>,
-    /// Its text with placeholders; bound values are never looked at.
+    /// Its text with placeholders; bound values are never kept.
     pub sql: Arc<str>,
     /// From the moment it was sent to its first row.
     pub first_row: Option<Duration>,

@@ -160,7 +160,7 @@ impl Backend for FakeCluster {
         }
         let lane = match purpose {
             Purpose::Lane(lane) => Some(lane),
-            Purpose::Probe => None,
+            Purpose::Probe | Purpose::Analysis => None,
         };
         if let Some(lane) = lane {
             node.open_by_lane[lane.index()].fetch_add(1, Ordering::SeqCst);

@@ -13,8 +13,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::context::Context;
 use crate::error::{Reason, SqlState};
-use crate::op::Lane;
+use crate::op::{Lane, Op};
 use crate::position::{Lsn, Position};
 
 pub use fault::{Fault, FaultKind};
@@ -51,6 +52,19 @@ pub enum Purpose {
     Lane(Lane),
     /// The health monitor's own connection.
     Probe,
+    /// Asks how statements are run; must refuse to write.
+    Analysis,
+}
+
+/// For whom a connection works.
+#[derive(Debug, Clone, Copy)]
+pub struct OnBehalf<'a> {
+    /// The method that is called.
+    pub op: &'static Op,
+    /// Who calls it.
+    pub context: Option<&'a Context>,
+    /// How long the call waited for the connection.
+    pub waited: Duration,
 }
 
 /// Why no connection could be opened.
@@ -212,6 +226,9 @@ pub trait Connection: Send + Sync + 'static {
     /// Forgets what earlier calls saw. `track_position` asks for the commit position of the coming call.
     fn begin_call(&mut self, track_position: bool);
 
+    /// Says for whom the statements are that follow [`Connection::begin_call`]; said in the caller's own task.
+    fn works_for(&mut self, _on_behalf: OnBehalf<'_>) {}
+
     /// The worst that happened since [`Connection::begin_call`].
     fn fault(&mut self) -> Option<Fault>;
 
@@ -283,6 +300,17 @@ pub trait Connection: Send + Sync + 'static {
 
     /// Asks the server, in SQL, how busy its machine is: the first value of the first row, in JSON. `None`: this driver cannot.
     fn host(&mut self, _query: &str) -> impl Future<Output = Result<Option<String>, Fault>> + Send {
+        async { Ok(None) }
+    }
+
+    /// Asks the server how it would run `statement`, whatever its values, without running it: the plan in JSON. `types` are those of its
+    /// `params` placeholders, as far as they are known. `None`: this driver cannot.
+    fn explain(
+        &mut self,
+        _statement: &str,
+        _types: &[&'static str],
+        _params: u16,
+    ) -> impl Future<Output = Result<Option<String>, Fault>> + Send {
         async { Ok(None) }
     }
 

@@ -15,6 +15,7 @@ use super::histogram::{BOUNDS, HistogramCounts};
 use super::limits::LimitCounts;
 use super::nodes::{self, NodeGauges};
 use super::resilience::{self, CircuitCounts, HedgeCounts, RetryCounts};
+use super::statements::StatementCounts;
 use super::takeovers::{self, TakeoverCounts, WaitCounts};
 
 /// Everything that is measured at the moment of the scrape.
@@ -46,6 +47,8 @@ pub struct Gauges {
     pub cache: Option<CacheCounts>,
     /// The rate limits' counters, where anything is limited.
     pub limits: Option<LimitCounts>,
+    /// Statements, where they are watched.
+    pub statements: Option<StatementCounts>,
     /// Alerts, where they are watched.
     pub alerts: Option<AlertCounts>,
 }
@@ -114,6 +117,9 @@ impl Collector for Scrape {
         }
         if let Some(limits) = &self.gauges.limits {
             limits.encode(&mut encoder)?;
+        }
+        if let Some(statements) = &self.gauges.statements {
+            statements.encode(&mut encoder)?;
         }
         match &self.gauges.alerts {
             Some(alerts) => alerts.encode(&mut encoder),
@@ -201,7 +207,7 @@ pub(super) fn gauge<const N: usize>(
     Ok(())
 }
 
-struct Latency<'a>(&'a HistogramCounts);
+pub(super) struct Latency<'a>(pub(super) &'a HistogramCounts);
 
 impl EncodeMetric for Latency<'_> {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {

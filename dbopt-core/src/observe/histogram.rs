@@ -44,6 +44,14 @@ impl Histogram {
         self.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
+    /// Adds what another one held.
+    pub fn absorb(&self, counts: &HistogramCounts) {
+        for (mine, theirs) in self.buckets.iter().zip(counts.buckets) {
+            mine.fetch_add(theirs, Ordering::Relaxed);
+        }
+        self.sum_nanos.fetch_add((counts.sum * 1e9) as u64, Ordering::Relaxed);
+    }
+
     /// What it holds now.
     pub fn counts(&self) -> HistogramCounts {
         HistogramCounts {

@@ -9,6 +9,7 @@ mod histogram;
 mod limits;
 mod nodes;
 mod resilience;
+mod statements;
 mod takeovers;
 
 #[cfg(test)]
@@ -23,4 +24,5 @@ pub use histogram::{BOUNDS, Histogram, HistogramCounts};
 pub use limits::LimitCounts;
 pub use nodes::NodeGauges;
 pub use resilience::{CircuitCounts, HedgeCounts, RetryCounts};
+pub use statements::{StatementCounts, StatementSeries};
 pub use takeovers::{TakeoverCounts, WaitCounts};

@@ -210,6 +210,9 @@ impl<B: Backend> Runtime<B> {
         if asks {
             // The only place where a key is made, so that making it is inlined.
             let made = with_key(method.op().id(), arguments, |found| {
+                if self.insight.counts_calls() {
+                    self.insight.called(method.op(), found.hash);
+                }
                 let hit = if given.is_some() { None } else { self.cache.near::<T>(method, found) };
                 match hit {
                     Some(hit) if !hit.refresh => return Some(hit.value),

@@ -34,6 +34,8 @@ pub enum EventKind {
     Circuit,
     /// An alert began or ended.
     Alert,
+    /// A method was found to repeat itself, or a plan changed for the worse.
+    Query,
 }
 
 /// Something that happened.
@@ -54,7 +56,7 @@ pub struct Event {
 pub(super) struct Events(Mutex<VecDeque<(Instant, Event)>>);
 
 impl Events {
-    fn note(&self, kind: EventKind, subject: Arc<str>, text: String) {
+    pub(super) fn note(&self, kind: EventKind, subject: Arc<str>, text: String) {
         let mut kept = self.0.lock();
         kept.truncate(KEPT - 1);
         kept.push_front((Instant::now(), Event { ago_seconds: 0.0, kind, subject, text }));

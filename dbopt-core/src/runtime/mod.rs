@@ -14,6 +14,7 @@ mod history;
 mod hosts;
 #[cfg(feature = "http")]
 pub mod http;
+mod insight;
 mod limiting;
 mod outbox;
 mod pace;
@@ -52,6 +53,7 @@ use crate::limit::Limiter;
 use crate::observe::Calls;
 use crate::op::{Intent, Lane, Op};
 use crate::pool::{Budget, Demand, Pool, share_out};
+use crate::query::Insight;
 use crate::route::balance::Balancer;
 use balancing::StandIns;
 use bulkhead::Bulkheads;
@@ -73,6 +75,8 @@ pub struct Extras {
     pub host_source: Option<Arc<dyn HostSource>>,
     /// Who knows the addresses of `database.discover`, in place of the system.
     pub resolver: Option<Arc<dyn Resolver>>,
+    /// Whom the backend tells of statements, where it does; made of the same settings.
+    pub insight: Option<Arc<Insight>>,
 }
 
 impl fmt::Debug for Extras {
@@ -103,6 +107,7 @@ pub struct Runtime<B: Backend> {
     cache: Arc<Cache>,
     limiter: Arc<Limiter>,
     alerting: Arc<Alerting>,
+    insight: Arc<Insight>,
     bulkheads: Bulkheads,
     events: Events,
     samples: Samples,
@@ -158,7 +163,9 @@ impl<B: Backend> Runtime<B> {
             Cache::new(config.cache.clone(), config.routing.max_lag).map_err(|problems| ConfigError { problems })?;
         let limiter = limiting::limiter(&config).map_err(|problems| ConfigError { problems })?;
         let alerting = Alerting::new(config.alerts.clone()).map_err(|problems| ConfigError { problems })?;
-        let runtime = Self::assemble(&backend, config, (&sites, discovery), cluster, cache, (limiter, alerting));
+        let insight = extras.insight.clone().unwrap_or_else(|| Insight::new(config.insight.clone()));
+        let services = (limiter, alerting, insight);
+        let runtime = Self::assemble(&backend, config, (&sites, discovery), cluster, cache, services);
         runtime.refuse_if_unreachable()?;
         runtime.share_budget();
         runtime.balance();
@@ -166,7 +173,7 @@ impl<B: Backend> Runtime<B> {
         runtime.make_outbox().await?;
         runtime.warn_of_few_replicas();
         let hosts = hosts::watchers(&runtime, &backend, &sites, &extras);
-        tasks::start(&runtime, watchers, hosts);
+        tasks::start(&runtime, watchers, hosts, insight::Planner::new(Arc::downgrade(&runtime), backend, sites));
         Ok(runtime)
     }
 
@@ -176,7 +183,7 @@ impl<B: Backend> Runtime<B> {
         (sites, discovery): (&[Site], Option<Arc<Discovery>>),
         cluster: Arc<Cluster>,
         cache: Arc<Cache>,
-        (limiter, alerting): (Arc<Limiter>, Arc<Alerting>),
+        (limiter, alerting, insight): (Arc<Limiter>, Arc<Alerting>, Arc<Insight>),
     ) -> Arc<Self> {
         let budget = Budget::new(config.pool.max);
         let pool_config = Arc::new(config.pool.clone());
@@ -194,6 +201,7 @@ impl<B: Backend> Runtime<B> {
             cache,
             limiter,
             alerting,
+            insight,
             bulkheads: Bulkheads::default(),
             events: Events::default(),
             samples: Samples::default(),
@@ -290,6 +298,11 @@ impl<B: Backend> Runtime<B> {
     /// The settings in use.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What is known of statements.
+    pub fn insight(&self) -> &Arc<Insight> {
+        &self.insight
     }
 
     /// The cluster as this instance sees it.

@@ -18,6 +18,7 @@ use crate::observe::{
 };
 use crate::op::Lane;
 use crate::pool::PoolStatus;
+use crate::query::InsightStatus;
 use crate::rate::Scope;
 use crate::route::balance::NodeBalance;
 
@@ -54,6 +55,8 @@ pub struct Status {
     pub limits: LimitStatus,
     /// Every alert that lasts.
     pub alerts: Vec<AlertStatus>,
+    /// What is known of statements.
+    pub insight: InsightStatus,
     /// What happened lately, newest first.
     pub events: Vec<Event>,
     /// Every method that was called, on each node and lane where it ran.
@@ -219,6 +222,7 @@ impl<B: Backend> Runtime<B> {
             cache: self.cache.status(),
             limits: self.limiter.status(),
             alerts: self.alerting.active(),
+            insight: self.insight.status(),
             events: self.events.latest(),
             methods: counts
                 .iter()
@@ -285,6 +289,7 @@ impl<B: Backend> Runtime<B> {
             takeovers: self.takeover_counts(),
             cache: self.cache.is_enabled().then(|| self.cache_counts(&status.cache)),
             limits: self.config.limit.enabled.then(|| limit_counts(&status.limits)),
+            statements: self.insight.is_enabled().then(|| self.insight.counts()),
             alerts: self.alerting.is_enabled().then(|| self.alerting.counts()),
         };
         openmetrics(&self.calls, &names, gauges).unwrap_or_default()

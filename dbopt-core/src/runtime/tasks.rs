@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::Instrument;
 
 use super::Runtime;
+use super::insight::Planner;
 use crate::backend::Backend;
 use crate::cluster::{HostWatcher, Watcher};
 
@@ -50,7 +51,12 @@ fn tick<B: Backend>(runtime: &Runtime<B>) -> Duration {
     (runtime.config.pool.idle_timeout / 8).clamp(Duration::from_millis(20), Duration::from_secs(1))
 }
 
-pub(super) fn start<B: Backend>(runtime: &Arc<Runtime<B>>, watchers: Vec<Watcher<B>>, hosts: Vec<HostWatcher<B>>) {
+pub(super) fn start<B: Backend>(
+    runtime: &Arc<Runtime<B>>,
+    watchers: Vec<Watcher<B>>,
+    hosts: Vec<HostWatcher<B>>,
+    planner: Planner<B>,
+) {
     for watcher in watchers {
         runtime.tasks.spawn("watch a node", watcher.run());
     }
@@ -73,6 +79,10 @@ pub(super) fn start<B: Backend>(runtime: &Arc<Runtime<B>>, watchers: Vec<Watcher
         runtime.tasks.spawn("look up nodes", looking);
     }
     runtime.tasks.spawn("take samples", super::history::watch(Arc::downgrade(runtime)));
+    if runtime.insight.is_enabled() {
+        runtime.tasks.spawn("look at statements", super::insight::look_after(Arc::downgrade(runtime)));
+        runtime.tasks.spawn("ask for plans", planner.run());
+    }
     runtime.tasks.spawn("note events", super::events::watch(Arc::downgrade(runtime)));
     runtime.tasks.spawn("look after the pools", look_after_pools(Arc::downgrade(runtime), tick(runtime)));
     let balancing = super::balancing::look_again(Arc::downgrade(runtime), runtime.cluster.changes());

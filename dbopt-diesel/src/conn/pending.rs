@@ -1,19 +1,55 @@
 //! Statements on their way, in the order in which the server answers them. Pure but for the clock.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use dbopt_core::op::Op;
+use dbopt_core::query::{Insight, Known, Scope};
 use tokio::time::Instant;
+
+use super::wire::TEXT_LIMIT;
 
 /// What was sent and is not answered yet; kept only when somebody watches.
 #[derive(Default)]
 pub(super) struct Pending {
-    texts: HashMap<Vec<u8>, Arc<str>>,
-    bound: Vec<u8>,
+    insight: Option<Arc<Insight>>,
+    /// What is prepared, by its name.
+    texts: HashMap<Vec<u8>, Text>,
+    bound: Bound,
+    /// The statement whose types the server is about to tell.
+    described: Option<Known>,
+    /// For whom the statements are that are sent now.
+    on_behalf: OnBehalf,
+    /// For calls that belong to nothing, each alone.
+    own_scope: Option<Arc<Scope>>,
     queue: VecDeque<Sent>,
     /// The statement that was completed last in the cycle being answered: its implicit commit may still fail.
-    completed: Option<Arc<str>>,
+    completed: Option<Text>,
+}
+
+/// A text, and what insight knows of it.
+#[derive(Clone, Default)]
+pub(super) struct Text {
+    sql: Arc<str>,
+    known: Option<Known>,
+}
+
+/// What was bound last.
+#[derive(Default)]
+struct Bound {
+    name: Vec<u8>,
+    identity: u64,
+    values: Option<Box<[u8]>>,
+}
+
+/// For whom statements run.
+#[derive(Clone, Default)]
+pub(super) struct OnBehalf {
+    pub(super) op: Option<&'static Op>,
+    pub(super) scope: Weak<Scope>,
+    /// What its call has waited; of the first statement only.
+    pub(super) waited: Duration,
 }
 
 enum Sent {
@@ -30,15 +66,28 @@ enum Sent {
 /// One statement from its start, as far as it got.
 #[derive(Clone)]
 pub(super) struct Run {
-    pub(super) sql: Arc<str>,
+    pub(super) text: Text,
+    pub(super) on_behalf: OnBehalf,
+    pub(super) identity: u64,
+    /// What was bound, where that may be shown.
+    pub(super) values: Option<Box<[u8]>>,
     at: Instant,
     first_row_at: Option<Instant>,
     pub(super) rows: u64,
 }
 
 impl Run {
-    fn new(sql: Arc<str>) -> Self {
-        Run { sql, at: Instant::now(), first_row_at: None, rows: 0 }
+    fn new(text: Text, on_behalf: OnBehalf) -> Self {
+        let at = Instant::now();
+        Run { text, on_behalf, identity: 0, values: None, at, first_row_at: None, rows: 0 }
+    }
+
+    pub(super) fn sql(&self) -> &Arc<str> {
+        &self.text.sql
+    }
+
+    pub(super) fn known(&self) -> Option<&Known> {
+        self.text.known.as_ref()
     }
 
     pub(super) fn first_row(&self) -> Option<Duration> {
@@ -51,35 +100,70 @@ impl Run {
 
     /// Leaves the next statement of the same script in its place.
     fn next_of_script(&mut self) -> Run {
-        let next = Run::new(self.sql.clone());
+        let mut next = Run::new(self.text.clone(), self.on_behalf.clone());
+        next.on_behalf.waited = Duration::ZERO;
+        next.identity = self.identity;
         std::mem::replace(self, next)
     }
 }
 
-fn text(bytes: &[u8]) -> Arc<str> {
-    String::from_utf8_lossy(bytes).into()
-}
-
 impl Pending {
+    pub(super) fn new(insight: Option<Arc<Insight>>) -> Self {
+        let own_scope = insight.as_ref().map(Insight::own_scope);
+        Pending { insight, own_scope, ..Pending::default() }
+    }
+
+    /// From here on statements are for another call. `None`: for one that belongs to nothing.
+    pub(super) fn works_for(&mut self, op: &'static Op, scope: Option<&Arc<Scope>>, waited: Duration) {
+        let scope = scope.or(self.own_scope.as_ref()).map(Arc::downgrade).unwrap_or_default();
+        self.on_behalf = OnBehalf { op: Some(op), scope, waited };
+    }
+
+    /// A call alone has ended: what it repeated can be told.
+    pub(super) fn call_over(&self) {
+        if let Some(own) = &self.own_scope {
+            own.close();
+        }
+    }
+
+    /// For whom the next statement is.
+    fn behalf(&mut self) -> OnBehalf {
+        let now = self.on_behalf.clone();
+        self.on_behalf.waited = Duration::ZERO;
+        now
+    }
+
+    fn text(&self, bytes: &[u8], limit: usize) -> Text {
+        let sql = String::from_utf8_lossy(bytes);
+        let known = self.insight.as_ref().map(|insight| insight.recognise(&sql, bytes.len() >= limit));
+        Text { sql: sql.into(), known }
+    }
     /// A message of the client; its Sync is told by [`Pending::sync`].
     pub(super) fn sent(&mut self, kind: u8, body: &[u8]) {
         let mut strings = body.split(|&b| b == 0);
         let mut next = || strings.next().unwrap_or_default();
         match kind {
             b'P' => {
-                let (name, sql) = (next().to_vec(), text(next()));
-                self.texts.insert(name.clone(), sql.clone());
-                self.queue.push_back(Sent::Parse { name, run: Run::new(sql) });
+                let name = next().to_vec();
+                let text = self.text(next(), TEXT_LIMIT.saturating_sub(name.len() + 1));
+                self.texts.insert(name.clone(), text.clone());
+                // Its call has not waited for this one if it waits for what follows.
+                let on_behalf = OnBehalf { waited: Duration::ZERO, ..self.on_behalf.clone() };
+                self.queue.push_back(Sent::Parse { name, run: Run::new(text, on_behalf) });
             }
-            b'B' => {
-                next();
-                self.bound = next().to_vec();
-            }
+            b'B' => self.binds(body),
             b'E' => {
-                let sql = self.texts.get(&self.bound).cloned().unwrap_or_default();
-                self.queue.push_back(Sent::Execute(Run::new(sql)));
+                let text = self.texts.get(&self.bound.name).cloned().unwrap_or_else(|| self.unseen());
+                let mut run = Run::new(text, self.behalf());
+                (run.identity, run.values) = (self.bound.identity, self.bound.values.take());
+                self.queue.push_back(Sent::Execute(run));
             }
-            b'Q' => self.queue.push_back(Sent::Simple(Run::new(text(next())))),
+            b'Q' => {
+                let text = self.text(next(), TEXT_LIMIT);
+                let mut run = Run::new(text, self.behalf());
+                run.identity = run.known().map_or(0, |known| known.identity(&[]));
+                self.queue.push_back(Sent::Simple(run));
+            }
             // Closing a prepared statement: its text is not needed any more.
             b'C' if body.first() == Some(&b'S') => {
                 self.texts.remove(next().get(1..).unwrap_or_default());
@@ -88,13 +172,42 @@ impl Pending {
         }
     }
 
+    /// A Bind message: which statement, and which rows it means.
+    fn binds(&mut self, body: &[u8]) {
+        let end = |from: usize| body.get(from..).and_then(|rest| rest.iter().position(|&b| b == 0)).map(|at| from + at);
+        let Some((portal, name)) = end(0).and_then(|portal| Some((portal, end(portal + 1)?))) else { return };
+        self.bound.name.clear();
+        self.bound.name.extend_from_slice(&body[portal + 1..name]);
+        let values = &body[name + 1..];
+        let known = self.texts.get(&self.bound.name).and_then(|text| text.known.as_ref());
+        self.bound.identity = known.map_or(0, |known| known.identity(values));
+        let shown = self.insight.as_ref().is_some_and(|insight| insight.config().values);
+        self.bound.values = shown.then(|| values.into());
+    }
+
+    /// What a statement is whose preparation was not seen.
+    fn unseen(&self) -> Text {
+        Text { sql: Arc::default(), known: self.insight.as_ref().map(|insight| insight.unseen()) }
+    }
+
+    /// The server tells the types of a statement's placeholders.
+    pub(super) fn has_types(&mut self, body: &[u8]) {
+        let Some(known) = self.described.take() else { return };
+        let types = || {
+            let numbers = body.get(2..).unwrap_or_default().chunks_exact(4);
+            numbers.map(|number| u32::from_be_bytes([number[0], number[1], number[2], number[3]])).collect()
+        };
+        known.has_types(types);
+    }
+
     /// The client ended a cycle that the server will answer with ReadyForQuery.
     pub(super) fn sync(&mut self) {
         self.queue.push_back(Sent::Sync);
     }
 
     pub(super) fn parsed(&mut self) {
-        if matches!(self.queue.front(), Some(Sent::Parse { .. })) {
+        if let Some(Sent::Parse { run, .. }) = self.queue.front() {
+            self.described = run.known().cloned();
             self.queue.pop_front();
         }
     }
@@ -110,7 +223,7 @@ impl Pending {
     pub(super) fn completed(&mut self) -> Option<Run> {
         match self.queue.pop_front()? {
             Sent::Execute(run) => {
-                self.completed = Some(run.sql.clone());
+                self.completed = Some(run.text.clone());
                 Some(run)
             }
             Sent::Simple(mut run) => {
@@ -141,7 +254,7 @@ impl Pending {
             // What was completed could not be committed: a deferred constraint, for example.
             Sent::Sync => {
                 self.queue.push_front(Sent::Sync);
-                self.completed.take().map(Run::new)
+                self.completed.take().map(|text| Run::new(text, self.on_behalf.clone()))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dbopt_core::backend::{Connection, Fate, Fault, FaultKind, Health, NodeReport, TransactionMark};
+use dbopt_core::backend::{Connection, Fate, Fault, FaultKind, Health, NodeReport, OnBehalf, TransactionMark};
 use dbopt_core::error::SqlState;
 use dbopt_core::position::{Lsn, Position};
 use diesel::data_types::PgLsn;
@@ -11,6 +11,7 @@ use diesel_async::{AnsiTransactionManager, AsyncConnection, RunQueryDsl, SimpleA
 use tokio::time::{Instant, sleep};
 
 use super::{COMMIT, Conn, fate, outbox, pg_current_wal_insert_lsn, pg_last_wal_replay_lsn};
+use crate::explain::explain;
 use crate::probe;
 
 /// A standby's timeline changes when its primary does; nothing on the wire says so.
@@ -25,6 +26,7 @@ const CANCEL_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 impl Connection for Conn {
     fn health(&mut self) -> Health {
+        self.wire.call_over();
         if self.wire.is_closed() {
             Health::Closed
         } else if self.has_left_over() {
@@ -45,6 +47,10 @@ impl Connection for Conn {
         self.track_position = track_position;
         self.committed_at = None;
         drop(self.invalidations.take());
+    }
+
+    fn works_for(&mut self, on_behalf: OnBehalf<'_>) {
+        self.wire.works_for(on_behalf);
     }
 
     fn fault(&mut self) -> Option<Fault> {
@@ -187,6 +193,12 @@ impl Connection for Conn {
         self.timeline = report.timeline;
         self.timeline_read_at = Instant::now();
         Ok(report)
+    }
+
+    async fn explain(&mut self, statement: &str, types: &[&'static str], params: u16) -> Result<Option<String>, Fault> {
+        self.wire.forget_faults();
+        let told = explain(&mut self.pg, statement, types, params).await;
+        self.told(told).map(Some)
     }
 
     async fn host(&mut self, query: &str) -> Result<Option<String>, Fault> {

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use dbopt_core::backend::{Fault, FaultKind};
+use dbopt_core::backend::{Fault, FaultKind, OnBehalf};
 use dbopt_core::error::SqlState;
+use dbopt_core::query::{Ended, Insight, Outcome, Place, Times};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -46,6 +47,9 @@ pub(crate) struct Wire {
     statements: AtomicU64,
     idle: Notify,
     watch: Option<Arc<dyn StatementWatch>>,
+    insight: Option<(Arc<Insight>, Place)>,
+    /// Whether the connection works for a call that belongs to nothing.
+    alone: AtomicBool,
     /// Whether the session is set up, so that statements are the application's.
     watching: AtomicBool,
     pending: Mutex<Pending>,
@@ -56,13 +60,21 @@ const CLOSES: u8 = 1;
 const RUNS: u8 = 2;
 
 /// Texts longer than this are cut: a watch wants to know which statement it was, not all of its values lists.
-const TEXT_LIMIT: usize = 16 * 1024;
+pub(super) const TEXT_LIMIT: usize = 16 * 1024;
 
-/// The names at the beginning of a Bind message; the values behind them are nobody's business.
+/// The names at the beginning of a message; what is behind them is nobody's business.
 const NAMES_LIMIT: usize = 128;
 
+/// Bound values are hashed up to here: keys come first, and long ones differ early.
+const VALUES_LIMIT: usize = 1024;
+
 impl Wire {
-    pub(crate) fn new(node: Arc<str>, watch: Option<Arc<dyn StatementWatch>>) -> Arc<Self> {
+    pub(crate) fn new(
+        node: Arc<str>,
+        watch: Option<Arc<dyn StatementWatch>>,
+        insight: Option<(Arc<Insight>, Place)>,
+    ) -> Arc<Self> {
+        let pending = Pending::new(insight.as_ref().map(|(insight, _)| insight.clone()));
         Arc::new(Wire {
             node,
             active: AtomicBool::new(false),
@@ -82,8 +94,10 @@ impl Wire {
             statements: AtomicU64::new(0),
             idle: Notify::new(),
             watch,
+            insight,
+            alone: AtomicBool::new(false),
             watching: AtomicBool::new(false),
-            pending: Mutex::default(),
+            pending: Mutex::new(pending),
         })
     }
 
@@ -96,7 +110,24 @@ impl Wire {
     /// The session is set up: from here on statements are the application's.
     pub(super) fn watch_from_now(&self) {
         self.statements.store(0, Ordering::Relaxed);
-        self.watching.store(self.watch.is_some(), Ordering::Release);
+        self.watching.store(self.watch.is_some() || self.insight.is_some(), Ordering::Release);
+    }
+
+    /// Says for whom the statements are that follow.
+    pub(super) fn works_for(&self, on_behalf: OnBehalf<'_>) {
+        if let Some((insight, _)) = &self.insight {
+            let scope = insight.scope_of(on_behalf.context);
+            self.call_over();
+            self.alone.store(scope.is_none(), Ordering::Relaxed);
+            self.pending.lock().works_for(on_behalf.op, scope.as_ref(), on_behalf.waited);
+        }
+    }
+
+    /// The call is over that the connection worked for.
+    pub(super) fn call_over(&self) {
+        if self.alone.swap(false, Ordering::Relaxed) {
+            self.pending.lock().call_over();
+        }
     }
 
     fn watching(&self) -> bool {
@@ -208,10 +239,10 @@ impl Wire {
             None => format!("the connection to {} was closed by the server", self.node),
         };
         self.note(Fault::lost(message));
-        if let Some(watch) = &self.watch {
+        if self.watching() {
             let lost = self.pending.lock().lost();
             for run in lost {
-                watch.ended(&self.ended(run, End::Lost));
+                self.ended(run, |_| End::Lost);
             }
         }
         self.condemn();
@@ -222,6 +253,7 @@ impl Wire {
             b'Z' => 1,
             b'E' => 4096,
             b'C' | b'S' => 64,
+            b't' if self.insight.is_some() => 512,
             _ => 0,
         }
     }
@@ -229,6 +261,7 @@ impl Wire {
     pub(super) fn wanted_from_client(&self, kind: u8) -> usize {
         match kind {
             b'P' | b'Q' if self.watching() => TEXT_LIMIT,
+            b'B' if self.insight.is_some() && self.watching() => VALUES_LIMIT,
             b'B' | b'C' if self.watching() => NAMES_LIMIT,
             _ => 0,
         }
@@ -272,6 +305,7 @@ impl Wire {
             b'I' if self.watching() => drop(self.pending.lock().completed()),
             b'1' if self.watching() => self.pending.lock().parsed(),
             b'D' if self.watching() => self.pending.lock().row(),
+            b't' if self.watching() => self.pending.lock().has_types(body),
             _ => {}
         }
     }
@@ -320,12 +354,10 @@ impl Wire {
         };
         self.note(Fault { kind, sqlstate: Some(sqlstate), message });
         self.statements.fetch_add(1, Ordering::Relaxed);
-        if self.watching()
-            && let Some(watch) = &self.watch
-        {
+        if self.watching() {
             let failed = self.pending.lock().failed();
             if let Some(run) = failed {
-                watch.ended(&self.ended(run, End::Failed { sqlstate }));
+                self.ended(run, |_| End::Failed { sqlstate });
             }
         }
         if fatal {
@@ -337,20 +369,39 @@ impl Wire {
     fn completed(&self, tag: &[u8]) {
         self.statements.fetch_add(1, Ordering::Relaxed);
         self.tag_is_rollback.store(tag.starts_with(b"ROLLBACK\0"), Ordering::Relaxed);
-        if self.watching()
-            && let Some(watch) = &self.watch
-        {
+        if self.watching() {
             let completed = self.pending.lock().completed();
             if let Some(run) = completed {
-                let tag = String::from_utf8_lossy(tag).trim_end_matches('\0').to_owned();
-                watch.ended(&self.ended(run, End::Completed { tag }));
+                self.ended(run, |told| match told {
+                    // Only a watch reads the tag.
+                    true => End::Completed { tag: String::from_utf8_lossy(tag).trim_end_matches('\0').to_owned() },
+                    false => End::Completed { tag: String::new() },
+                });
             }
         }
     }
 
-    fn ended(&self, run: Run, end: End) -> Statement {
+    /// Tells who wants to know; `end` is asked for with whether a watch is told.
+    fn ended(&self, run: Run, end: impl FnOnce(bool) -> End) {
         let (first_row, total) = (run.first_row(), run.total());
-        Statement { node: self.node.clone(), sql: run.sql, first_row, total, rows: run.rows, end }
+        let end = end(self.watch.is_some());
+        if let (Some((insight, place)), Some(known)) = (&self.insight, run.known()) {
+            let times = Times { waited: run.on_behalf.waited, first_row, total };
+            let (outcome, sqlstate) = match end {
+                End::Completed { .. } => (Outcome::Completed, None),
+                End::Failed { sqlstate } if &sqlstate.0 == b"57014" => (Outcome::Cancelled, Some(sqlstate)),
+                End::Failed { sqlstate } => (Outcome::Failed, Some(sqlstate)),
+                End::Lost => (Outcome::Lost, None),
+            };
+            let (op, scope) = (run.on_behalf.op, &run.on_behalf.scope);
+            let (identity, rows) = (run.identity, run.rows);
+            let ended = Ended { known, place, op, scope, identity, times, rows, outcome, sqlstate };
+            insight.ended(&ended, || run.values.as_deref().map(|values| known.values(values)));
+        }
+        if let Some(watch) = &self.watch {
+            let sql = run.sql().clone();
+            watch.ended(&Statement { node: self.node.clone(), sql, first_row, total, rows: run.rows, end });
+        }
     }
 }
 

@@ -79,6 +79,7 @@ fn apart(url: &str, application: &'static str) -> Result<(Opening, Duration), Co
         application,
         needs_primary: false,
         watch: None,
+        insight: None,
     };
     Ok((opening, patience))
 }

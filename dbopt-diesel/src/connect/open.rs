@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use dbopt_core::backend::{ConnectError, NodeReport, Role};
 use dbopt_core::error::{Reason, SqlState};
+use dbopt_core::query::{Insight, Place};
 use diesel_async::AsyncPgConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
@@ -31,6 +32,7 @@ pub(crate) struct Opening {
     /// Refuse a server that is in recovery.
     pub(crate) needs_primary: bool,
     pub(crate) watch: Option<Arc<dyn StatementWatch>>,
+    pub(crate) insight: Option<(Arc<Insight>, Place)>,
 }
 
 /// A login that has succeeded.
@@ -54,7 +56,7 @@ pub(crate) async fn open(opening: Opening) -> Result<Conn, ConnectError> {
 /// Connects, logs in and asks the server what it is.
 pub(super) async fn log_in(opening: &Opening) -> Result<LoggedIn, ConnectError> {
     let Opening { node, address, .. } = opening;
-    let wire = Wire::new(node.clone(), opening.watch.clone());
+    let wire = Wire::new(node.clone(), opening.watch.clone(), opening.insight.clone());
     let mut login = address.login.clone();
     if login.get_application_name().is_none() {
         login.application_name(opening.application);

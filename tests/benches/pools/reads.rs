@@ -57,14 +57,22 @@ fn deadpool(url: &str, recycling: RecyclingMethod<AsyncPgConnection>) -> Deadpoo
 
 struct Contenders {
     ours: Rows,
+    /// The same without `insight`.
+    unwatched: Rows,
     plain_bb8: bb8::Pool<Manager>,
     default_bb8: bb8::Pool<Manager>,
     fast_deadpool: Deadpool,
     default_deadpool: Deadpool,
 }
 
-const NAMES: [&str; 5] =
-    ["bb8, no test", "dbopt #[read]", "bb8, defaults (tests)", "deadpool, fast", "deadpool, defaults (tests)"];
+const NAMES: [&str; 6] = [
+    "bb8, no test",
+    "dbopt #[read]",
+    "bb8, defaults (tests)",
+    "deadpool, fast",
+    "deadpool, defaults (tests)",
+    "dbopt without insight",
+];
 
 async fn run(which: usize, all: &Arc<Contenders>, tasks: usize, length: Duration) -> Round {
     match which {
@@ -72,7 +80,10 @@ async fn run(which: usize, all: &Arc<Contenders>, tasks: usize, length: Duration
         1 => each(all, tasks, length, |all| async move { drop(all.ours.payload(KEY).await.expect("a row")) }).await,
         2 => each(all, tasks, length, |all| async move { on_bb8(&all.default_bb8).await }).await,
         3 => each(all, tasks, length, |all| async move { on_deadpool(&all.fast_deadpool).await }).await,
-        _ => each(all, tasks, length, |all| async move { on_deadpool(&all.default_deadpool).await }).await,
+        4 => each(all, tasks, length, |all| async move { on_deadpool(&all.default_deadpool).await }).await,
+        _ => {
+            each(all, tasks, length, |all| async move { drop(all.unwatched.payload(KEY).await.expect("a row")) }).await
+        }
     }
 }
 
@@ -102,8 +113,11 @@ pub(crate) async fn run_all() {
     let db = Db::connect(common::config(&cluster, CONNECTIONS)).await.expect("the server is reachable");
     let lane = db.status().nodes[0].pools.iter().find(|p| p.lane == "read").expect("a read lane").max;
     assert_eq!(lane, CONNECTIONS as usize, "every contender has the same number of connections");
+    let mut unwatched = common::config(&cluster, CONNECTIONS);
+    unwatched.insight.enabled = false;
     let all = Arc::new(Contenders {
         ours: Rows { db },
+        unwatched: Rows { db: Db::connect(unwatched).await.expect("the server is reachable") },
         plain_bb8: bb8(&url, false).await,
         default_bb8: bb8(&url, true).await,
         fast_deadpool: deadpool(&url, RecyclingMethod::Fast),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Call;
-use crate::backend::{Backend, Connection, Fault};
+use crate::backend::{Backend, Connection, Fault, OnBehalf};
 use crate::cluster::{NodeState, Topology};
 use crate::context::{self, Context};
 use crate::error::{Error, Reason, Refusal, Waiting};
@@ -181,6 +181,10 @@ impl<B: Backend> Call<'_, B> {
                 return Err(Refused::Outdated);
             }
             lease.begin_call(self.context.is_some() || !self.after.is_empty());
+            if runtime.insight.is_enabled() {
+                let (context, waited) = (self.context.as_ref(), self.started.elapsed());
+                lease.works_for(OnBehalf { op: self.op, context, waited });
+            }
             let ready = if self.is_ready_at_once(target) {
                 Ok(Some(Ok(true)))
             } else {

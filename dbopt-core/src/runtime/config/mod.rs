@@ -14,7 +14,7 @@ pub use failover::FailoverConfig;
 use crate::backend::Endpoint;
 use crate::error::ConfigError;
 use crate::route::balance::Schedule;
-use crate::{alert, breaker, cache, cluster, duration, limit, pool, route, schema};
+use crate::{alert, breaker, cache, cluster, duration, limit, pool, query, route, schema};
 
 /// All settings. [`Config::load`] reads them from `dbopt.toml` and `DBOPT_*` variables.
 ///
@@ -55,6 +55,8 @@ pub struct Config {
     pub call: CallConfig,
     /// What is an alert, and who is told.
     pub alerts: alert::Config,
+    /// What is kept of statements, and what is said about them.
+    pub insight: query::Config,
     /// How migrations are run, and what is asked for before.
     pub schema: schema::Config,
 }
@@ -239,6 +241,7 @@ impl Config {
         found.extend(self.alerts.problems());
         found.extend(self.database.problems());
         found.extend(self.schema.problems());
+        found.extend(self.insight.problems());
         found
     }
 

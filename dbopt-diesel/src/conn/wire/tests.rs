@@ -8,7 +8,7 @@ fn wire() -> (Arc<Wire>, Arc<Mutex<Vec<Statement>>>) {
     let seen: Arc<Mutex<Vec<Statement>>> = Arc::default();
     let sink = seen.clone();
     let watch: Arc<dyn StatementWatch> = Arc::new(move |s: &Statement| sink.lock().push(s.clone()));
-    let wire = Wire::new("n".into(), Some(watch));
+    let wire = Wire::new("n".into(), Some(watch), None);
     wire.start(false);
     wire.watch_from_now();
     (wire, seen)

@@ -1,0 +1,83 @@
+//! Bound values as text, for those who ask for them with `insight.values`. Pure.
+
+/// A value is shown up to this length.
+const SHOWN: usize = 100;
+
+/// The values in what follows the names of a Bind message; it may be cut.
+pub(super) fn shown(binds: &[u8], types: &[u32]) -> Vec<String> {
+    let mut all = Vec::new();
+    let _cut = gather(binds, types, &mut all);
+    all
+}
+
+fn gather(binds: &[u8], types: &[u32], all: &mut Vec<String>) -> Option<()> {
+    let number = |at: usize| Some(usize::from(u16::from_be_bytes(*binds.get(at..)?.first_chunk()?)));
+    let formats = number(0)?;
+    let is_binary = |i: usize| match formats {
+        0 => Some(false),
+        1 => Some(number(2)? == 1),
+        _ => Some(number(2 + 2 * i)? == 1),
+    };
+    let mut at = 2 + 2 * formats;
+    let count = number(at)?;
+    at += 2;
+    for i in 0..count {
+        let length = i32::from_be_bytes(*binds.get(at..)?.first_chunk()?);
+        at += 4;
+        let Ok(length) = usize::try_from(length) else {
+            all.push("NULL".into());
+            continue;
+        };
+        let value = binds.get(at..(at + length).min(binds.len()))?;
+        at += length;
+        all.push(match is_binary(i)? {
+            true => binary(value, types.get(i).copied().unwrap_or(0)),
+            false => text(value),
+        });
+    }
+    Some(())
+}
+
+fn text(value: &[u8]) -> String {
+    let text = String::from_utf8_lossy(value);
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("'{}…'", &text[..end]),
+        None => format!("'{text}'"),
+    }
+}
+
+fn binary(value: &[u8], of: u32) -> String {
+    let known = match (of, value) {
+        (16, [byte]) => Some((*byte != 0).to_string()),
+        (21, _) => value.try_into().ok().map(|bytes| i16::from_be_bytes(bytes).to_string()),
+        (23, _) => value.try_into().ok().map(|bytes| i32::from_be_bytes(bytes).to_string()),
+        (20, _) => value.try_into().ok().map(|bytes| i64::from_be_bytes(bytes).to_string()),
+        (700, _) => value.try_into().ok().map(|bytes| f32::from_be_bytes(bytes).to_string()),
+        (701, _) => value.try_into().ok().map(|bytes| f64::from_be_bytes(bytes).to_string()),
+        (25 | 1042 | 1043 | 114, _) => Some(text(value)),
+        _ => None,
+    };
+    known.unwrap_or_else(|| {
+        let hex: String = value.iter().take(SHOWN / 2).map(|byte| format!("{byte:02x}")).collect();
+        format!("\\x{hex}{}", if value.len() > SHOWN / 2 { "…" } else { "" })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_told_by_their_type_and_what_is_cut_is_left_out() {
+        let mut binds = vec![0, 1, 0, 1, 0, 4];
+        for value in [&7i64.to_be_bytes()[..], b"abc", &[1, 2]] {
+            binds.extend((value.len() as i32).to_be_bytes());
+            binds.extend(value);
+        }
+        binds.extend((-1i32).to_be_bytes());
+        assert_eq!(shown(&binds, &[20, 25, 17, 25]), ["7", "'abc'", "\\x0102", "NULL"]);
+        for end in 0..binds.len() {
+            assert!(shown(&binds[..end], &[20, 25]).len() <= 4);
+        }
+    }
+}
