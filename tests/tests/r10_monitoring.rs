@@ -7,9 +7,10 @@ use std::process::{Command, Stdio};
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
+use dbopt_diesel::admin;
 use dbopt_diesel::prelude::*;
-use dbopt_diesel::{Context, admin};
 use dbopt_tests::{Things, cached_config, cluster, cluster_with_redis, config, connect, openmetrics, shelf};
+use diesel::QueryResult;
 use diesel_async::RunQueryDsl;
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
