@@ -51,6 +51,13 @@ try {
     assert.match(await details.innerText(), /position/);
     await page.locator(`.node[data-name="${name}"] summary`).press("Enter");
   }
+  // A slow statement tells where it is written and how it is planned; a loop, what to write instead.
+  for (const [kind, wanted] of [["slow", /pg_sleep[\s\S]*waited/], ["repeated", /Write instead/]]) {
+    const part = page.locator(`#queries details[data-key^="${kind} "]`).first();
+    await part.locator("summary").click();
+    await page.waitForTimeout(2500);
+    assert.match(await part.innerText(), wanted);
+  }
   await page.evaluate(() => scrollTo(0, 0));
   await page.screenshot({ path: `${shots}/${state}.png`, fullPage: true });
 

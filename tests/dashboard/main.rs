@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use dbopt_diesel::dev::Cluster;
-use dbopt_diesel::{Db, admin};
+use dbopt_diesel::{Context, Db, admin};
 use dbopt_tests::shelf::Shelf;
 use dbopt_tests::{Things, cached_config, prepared, until};
 use tokio::net::TcpListener;
@@ -44,6 +44,19 @@ async fn traffic(things: Things, shelf: Shelf) {
             drop(if i % 5 == 0 { things.set(i % 100, i).await } else { things.critical_set(i % 100, i).await });
             drop(things.slow_read(0.001 * (i % 7) as f64).await);
         });
+        // Now and then something that Insight has to say a word about.
+        if i % 200 == 0 {
+            let things = things.clone();
+            calls.spawn(async move {
+                drop(things.slow_read(0.15).await);
+                let one_by_one = async {
+                    for id in 0..10 {
+                        drop(things.value(id).await);
+                    }
+                };
+                Context::anonymous().scope(one_by_one).await;
+            });
+        }
         while calls.try_join_next().is_some() {}
     }
 }

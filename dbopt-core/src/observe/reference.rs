@@ -59,6 +59,21 @@ fn everything() -> String {
             redis_up: Some(true),
             ..LimitCounts::default()
         }),
+        takeovers: TakeoverCounts { outage_seconds: Some(0.0), lost_bytes: Some(0), ..TakeoverCounts::default() },
+        statements: Some(StatementCounts {
+            series: vec![StatementSeries {
+                method: "Flights::find",
+                node: node().into(),
+                lane: "read",
+                latency: HistogramCounts::default(),
+                rows: 0,
+                errors: 0,
+                slow: 0,
+            }],
+            repeated: vec![("Flights::find", 0)],
+            skipped: vec![("unread", 0)],
+            fingerprints: 1,
+        }),
         alerts: Some(AlertCounts { firing: vec![("lag", 0)], sent: vec![("slack", [0; 5])] }),
         ..Gauges::default()
     };

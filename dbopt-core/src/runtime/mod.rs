@@ -211,7 +211,7 @@ impl<B: Backend> Runtime<B> {
             balancer: Balancer::new(config.routing.clone(), config.capacities()),
             stand_ins: StandIns::new(&config),
             hedges: Hedges::new(&config.routing),
-            waiting_room: WaitingRoom::new(config.failover.wait_limit),
+            waiting_room: WaitingRoom::new(config.failover.seats(config.pool.max_waiting)),
             takeovers: Takeovers::default(),
             discovery,
             config,

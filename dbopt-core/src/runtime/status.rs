@@ -14,7 +14,7 @@ use crate::cluster::{Feeder, HostReading, NodeState, NodeView, Receiver};
 use crate::limit::{LimitStatus, MethodChecks};
 use crate::observe::{
     CacheCounts, CallCounts, CircuitCounts, Gauges, HedgeCounts, HistogramCounts, LimitCounts, NodeGauges, PoolGauges,
-    TakeoverCounts, WaitCounts, openmetrics,
+    StatementCounts, TakeoverCounts, WaitCounts, openmetrics,
 };
 use crate::op::Lane;
 use crate::pool::PoolStatus;
@@ -289,7 +289,7 @@ impl<B: Backend> Runtime<B> {
             takeovers: self.takeover_counts(),
             cache: self.cache.is_enabled().then(|| self.cache_counts(&status.cache)),
             limits: self.config.limit.enabled.then(|| limit_counts(&status.limits)),
-            statements: self.insight.is_enabled().then(|| self.insight.counts()),
+            statements: self.insight.is_enabled().then(|| self.statement_counts(&status)),
             alerts: self.alerting.is_enabled().then(|| self.alerting.counts()),
         };
         openmetrics(&self.calls, &names, gauges).unwrap_or_default()
@@ -297,6 +297,13 @@ impl<B: Backend> Runtime<B> {
 }
 
 impl<B: Backend> Runtime<B> {
+    /// What was counted of statements on the nodes that are there now.
+    fn statement_counts(&self, status: &Status) -> StatementCounts {
+        let mut counts = self.insight.counts();
+        counts.series.retain(|series| status.nodes.iter().any(|node| node.name == series.node));
+        counts
+    }
+
     fn cache_counts(&self, status: &CacheStatus) -> CacheCounts {
         let names: BTreeMap<usize, &'static str> = self.calls.names().into_iter().collect();
         let named = |counts: Vec<(usize, [u64; 3])>| {

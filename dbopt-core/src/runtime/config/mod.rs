@@ -235,7 +235,6 @@ impl Config {
         found.extend(self.cache.problems());
         found.extend(self.breaker.problems());
         found.extend(self.retry.problems());
-        found.extend(self.failover.problems(self.pool.max_waiting));
         found.extend(self.limit.problems());
         found.extend(self.call.problems());
         found.extend(self.alerts.problems());

@@ -3,6 +3,7 @@
 import { drawCharts, redrawCharts } from "./charts.js";
 import { $ } from "./dom.js";
 import { drawLines, drawMap } from "./map.js";
+import { drawQueries } from "./queries.js";
 import { drawMethods, drawTables } from "./tables.js";
 import { drawFigures, drawVerdict } from "./verdict.js";
 
@@ -43,6 +44,7 @@ function draw() {
   drawMap(status, latest);
   drawCharts(samples, status);
   drawMethods(status);
+  drawQueries(status);
   drawTables(status);
 }
 
