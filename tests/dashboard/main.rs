@@ -37,13 +37,6 @@ async fn traffic(things: Things, shelf: Shelf) {
     let mut ticks = interval(Duration::from_millis(25));
     for i in 0i64.. {
         ticks.tick().await;
-        let (things, shelf) = (things.clone(), shelf.clone());
-        calls.spawn(async move {
-            drop(things.value(i % 100).await);
-            drop(shelf.find(i % 40).await);
-            drop(if i % 5 == 0 { things.set(i % 100, i).await } else { things.critical_set(i % 100, i).await });
-            drop(things.slow_read(0.001 * (i % 7) as f64).await);
-        });
         // Now and then something that Insight has to say a word about.
         if i % 200 == 0 {
             let things = things.clone();
@@ -57,6 +50,13 @@ async fn traffic(things: Things, shelf: Shelf) {
                 Context::anonymous().scope(one_by_one).await;
             });
         }
+        let (things, shelf) = (things.clone(), shelf.clone());
+        calls.spawn(async move {
+            drop(things.value(i % 100).await);
+            drop(shelf.find(i % 40).await);
+            drop(if i % 5 == 0 { things.set(i % 100, i).await } else { things.critical_set(i % 100, i).await });
+            drop(things.slow_read(0.001 * (i % 7) as f64).await);
+        });
         while calls.try_join_next().is_some() {}
     }
 }

@@ -394,12 +394,13 @@ async fn while_redis_stands_still_writes_succeed_and_afterwards_nothing_from_bef
             .await;
         assert_eq!(value(&one, id).await, round);
     }
-    let p99 = |times: &mut Vec<Duration>| {
+    let most = |times: &mut Vec<Duration>, percent: usize| {
         times.sort_unstable();
-        times[times.len() * 99 / 100]
+        times[times.len() * percent / 100]
     };
-    let (hit, miss) = (p99(&mut hits), p99(&mut misses));
-    println!("{round} writes of each item; p99 of {} hits {hit:?}, of {} loads {miss:?}", hits.len(), misses.len());
+    // Of a hundred loads one may meet a moment in which the machine does something else; waiting for Redis would be most of them.
+    let (hit, miss) = (most(&mut hits, 99), most(&mut misses, 90));
+    println!("{round} writes of each item; p99 of {} hits {hit:?}, p90 of {} loads {miss:?}", hits.len(), misses.len());
     // Hundreds of times what they take: only waiting for Redis would be longer.
     assert!(hit < Duration::from_millis(20) && miss < Duration::from_millis(200), "{hit:?}, {miss:?}");
 }
