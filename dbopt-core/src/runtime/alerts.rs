@@ -60,7 +60,7 @@ impl<B: Backend> Runtime<B> {
                 outage: takeover.outage.as_secs_f64(),
                 lost_bytes: takeover.lost_bytes,
             }),
-            in_use: self.pools.iter().flatten().map(|pool| pool.in_use()).sum(),
+            in_use: self.in_use(),
             max: self.budget.max(),
             totals: Totals {
                 // Each look-up asks memory first, and Redis for what is not there.

@@ -197,10 +197,9 @@ impl<B: Backend> Runtime<B> {
 
     fn standing(&self) -> Standing {
         let topology = self.cluster.topology();
-        let in_use: usize = self.pools.iter().flatten().map(|pool| pool.in_use()).sum();
         let there = topology.nodes.iter().enumerate().filter(|(_, node)| node.state != NodeState::Vacant);
         Standing {
-            utilization_percent: 100.0 * in_use as f64 / self.budget.max() as f64,
+            utilization_percent: 100.0 * self.in_use() as f64 / self.budget.max() as f64,
             waiting: self.pools.iter().flatten().map(|pool| pool.status().waiting).sum(),
             nodes: there.map(|(i, node)| (i, node.name.clone(), node.lag.seconds())).collect(),
         }

@@ -10,7 +10,7 @@ use crate::alert::AlertStatus;
 use crate::backend::{Backend, Role};
 use crate::breaker::{CircuitStatus, State};
 use crate::cache::store::CacheStatus;
-use crate::cluster::{Feeder, HostReading, NodeState, NodeView, Receiver};
+use crate::cluster::{Feeder, HostReading, NodeState, NodeView, Receiver, Topology};
 use crate::limit::{LimitStatus, MethodChecks};
 use crate::observe::{
     CacheCounts, CallCounts, CircuitCounts, Gauges, HedgeCounts, HistogramCounts, LimitCounts, NodeGauges, PoolGauges,
@@ -172,34 +172,8 @@ impl<B: Backend> Runtime<B> {
     pub fn status(&self) -> Status {
         let topology = self.cluster.topology();
         let counts = self.calls.counts_by_server();
-        let balance = self.balancer.status();
-        let nodes: Vec<NodeStatus> = topology
-            .nodes
-            .iter()
-            .enumerate()
-            .filter(|(_, node)| node.state != NodeState::Vacant)
-            .map(|(i, node)| NodeStatus {
-                name: node.name.clone(),
-                role: node.role,
-                state: node.state,
-                cause: node.cause.clone(),
-                position: self.cluster.visible(&topology, i).map(|p| p.to_string()),
-                lag_seconds: node.lag.seconds(),
-                lag_bytes: node.details.lag_bytes,
-                unreached_seconds: node.details.reached.unreached().map(|time| time.as_secs_f64()),
-                receiver: node.details.receiver,
-                upstream: node.details.feeder.as_ref().map(|feeder| self.feeder(feeder)),
-                serving_seconds: node.healthy_since.map(|since| since.elapsed().as_secs_f64()),
-                losses: node.details.losses,
-                host: node.host,
-                host_absent: node.details.host_absent.clone(),
-                notes: node.details.notes.clone(),
-                calls: calls_by_lane(&counts, i),
-                balance: balance.get(i).copied().filter(|_| topology.primary != Some(i)),
-                pools: self.pools[i].iter().map(|pool| pool.status()).filter(|p| p.max > 0).collect(),
-            })
-            .collect();
-        let in_use: usize = self.pools.iter().flatten().map(|p| p.in_use()).sum();
+        let nodes = self.node_statuses(&topology, &counts);
+        let in_use = self.in_use();
         let circuits = nodes.iter().flat_map(|node| node.pools.iter().map(|pool| open_circuit(&node.name, pool)));
         Status {
             open_circuits: circuits.flatten().collect(),
@@ -233,6 +207,42 @@ impl<B: Backend> Runtime<B> {
         }
     }
 
+    /// Every node that is there.
+    fn node_statuses(&self, topology: &Topology, counts: &[CallCounts]) -> Vec<NodeStatus> {
+        let balance = self.balancer.status();
+        topology
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| node.state != NodeState::Vacant)
+            .map(|(i, node)| NodeStatus {
+                name: node.name.clone(),
+                role: node.role,
+                state: node.state,
+                cause: node.cause.clone(),
+                position: self.cluster.visible(topology, i).map(|p| p.to_string()),
+                lag_seconds: node.lag.seconds(),
+                lag_bytes: node.details.lag_bytes,
+                unreached_seconds: node.details.reached.unreached().map(|time| time.as_secs_f64()),
+                receiver: node.details.receiver,
+                upstream: node.details.feeder.as_ref().map(|feeder| self.feeder(feeder)),
+                serving_seconds: node.healthy_since.map(|since| since.elapsed().as_secs_f64()),
+                losses: node.details.losses,
+                host: node.host,
+                host_absent: node.details.host_absent.clone(),
+                notes: node.details.notes.clone(),
+                calls: calls_by_lane(counts, i),
+                balance: balance.get(i).copied().filter(|_| topology.primary != Some(i)),
+                pools: self.pools[i].iter().map(|pool| pool.status()).filter(|p| p.max > 0).collect(),
+            })
+            .collect()
+    }
+
+    /// Connections lent to calls, over all nodes and lanes.
+    pub(super) fn in_use(&self) -> usize {
+        self.pools.iter().flatten().map(|pool| pool.in_use()).sum()
+    }
+
     /// Whether calls can be served, from what is known; no server is asked.
     pub fn health(&self) -> Health {
         let topology = self.cluster.topology();
@@ -253,21 +263,22 @@ impl<B: Backend> Runtime<B> {
 
     /// All metrics in the OpenMetrics text format.
     pub fn metrics(&self) -> String {
-        let status = self.status();
+        let topology = self.cluster.topology();
+        let nodes = self.node_statuses(&topology, &self.calls.counts_by_server());
+        let primary = topology.primary.map(|i| &topology.nodes[i].name);
         let shown = |n: &NodeView| if n.state == NodeState::Vacant { String::new() } else { n.name.to_string() };
-        let names: Vec<String> = self.cluster.topology().nodes.iter().map(shown).collect();
+        let names: Vec<String> = topology.nodes.iter().map(shown).collect();
         let gauges = Gauges {
             uptime: self.pace.uptime(),
             states: NodeState::ALL.map(NodeState::name).to_vec(),
-            replicas: [self.cluster.topology().serving_replicas(), self.config.alerts.replicas.minimum],
-            nodes: status
-                .nodes
+            replicas: [topology.serving_replicas(), self.config.alerts.replicas.minimum],
+            nodes: nodes
                 .iter()
                 .map(|n| NodeGauges {
                     node: n.name.to_string(),
                     state: n.state.name(),
                     up: n.state.serves(),
-                    primary: status.primary.as_ref() == Some(&n.name),
+                    primary: primary == Some(&n.name),
                     lag_seconds: n.lag_seconds,
                     lag_bytes: n.lag_bytes,
                     unreached_seconds: n.unreached_seconds,
@@ -276,20 +287,16 @@ impl<B: Backend> Runtime<B> {
                     weight: n.balance.map(|balance| balance.weight),
                 })
                 .collect(),
-            pools: status.nodes.iter().flat_map(|n| n.pools.iter().map(move |p| pool_gauges(&n.name, p))).collect(),
-            circuits: status
-                .nodes
-                .iter()
-                .flat_map(|n| n.pools.iter().map(move |p| circuit_counts(&n.name, p)))
-                .collect(),
-            reads_shed: status.primary_reads.shed,
-            hedges: status.hedges,
+            pools: nodes.iter().flat_map(|n| n.pools.iter().map(move |p| pool_gauges(&n.name, p))).collect(),
+            circuits: nodes.iter().flat_map(|n| n.pools.iter().map(move |p| circuit_counts(&n.name, p))).collect(),
+            reads_shed: self.stand_ins.status().shed,
+            hedges: self.hedges.counts(),
             retries: self.retry_counts(),
             waits: self.waiting_room.counts(),
             takeovers: self.takeover_counts(),
-            cache: self.cache.is_enabled().then(|| self.cache_counts(&status.cache)),
-            limits: self.config.limit.enabled.then(|| limit_counts(&status.limits)),
-            statements: self.insight.is_enabled().then(|| self.statement_counts(&status)),
+            cache: self.cache.is_enabled().then(|| self.cache_counts(&self.cache.status())),
+            limits: self.config.limit.enabled.then(|| limit_counts(&self.limiter.status())),
+            statements: self.insight.is_enabled().then(|| self.statement_counts(&nodes)),
             alerts: self.alerting.is_enabled().then(|| self.alerting.counts()),
         };
         openmetrics(&self.calls, &names, gauges).unwrap_or_default()
@@ -298,9 +305,9 @@ impl<B: Backend> Runtime<B> {
 
 impl<B: Backend> Runtime<B> {
     /// What was counted of statements on the nodes that are there now.
-    fn statement_counts(&self, status: &Status) -> StatementCounts {
+    fn statement_counts(&self, nodes: &[NodeStatus]) -> StatementCounts {
         let mut counts = self.insight.counts();
-        counts.series.retain(|series| status.nodes.iter().any(|node| node.name == series.node));
+        counts.series.retain(|series| nodes.iter().any(|node| node.name == series.node));
         counts
     }
 

@@ -132,7 +132,7 @@ impl<B: Backend> Runtime<B> {
 
     /// Warns when too many connections are in use (4.3), once until it is ten points better.
     fn watch_utilisation(&self, was_crowded: bool) -> bool {
-        let in_use: usize = self.pools.iter().flatten().map(|p| p.in_use()).sum();
+        let in_use = self.in_use();
         let share = in_use as f64 / self.budget.max() as f64;
         let limit = self.config.pool.utilisation_warning;
         if !was_crowded && share > limit {

@@ -48,17 +48,17 @@ async fn status<B: Backend>(State(runtime): State<Arc<Runtime<B>>>) -> Response 
 }
 
 async fn health<B: Backend>(State(runtime): State<Arc<Runtime<B>>>) -> Response {
-    let status = runtime.status();
-    let code = match status.health {
+    let (health, topology) = (runtime.health(), runtime.cluster().topology());
+    let code = match health {
         Health::Ok | Health::Degraded => StatusCode::OK,
         Health::Down => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let nodes: Vec<_> = status
-        .nodes
-        .iter()
-        .map(|n| json!({ "name": n.name, "role": n.role, "state": n.state, "cause": n.cause, "lag_seconds": n.lag_seconds }))
+    let primary = topology.primary.map(|i| &topology.nodes[i].name);
+    let nodes: Vec<_> = topology
+        .nodes()
+        .map(|n| json!({ "name": n.name, "role": n.role, "state": n.state, "cause": n.cause, "lag_seconds": n.lag.seconds() }))
         .collect();
-    (code, Json(json!({ "status": status.health, "primary": status.primary, "nodes": nodes }))).into_response()
+    (code, Json(json!({ "status": health, "primary": primary, "nodes": nodes }))).into_response()
 }
 
 async fn ready<B: Backend>(State(runtime): State<Arc<Runtime<B>>>) -> Response {
