@@ -35,6 +35,23 @@ async fn databases_come_from_a_template_and_reach_the_replicas() {
 }
 
 #[tokio::test]
+async fn a_copied_sequence_gives_no_number_twice_after_a_crash() {
+    let cluster = small().replicas(0).start().await.unwrap();
+    let run = |database: &str, sql: &str| {
+        let output = psql(&cluster, &cluster.primary().url_for(database), sql, &[]);
+        assert!(output.status.success(), "{output:?}");
+    };
+    let insert = "INSERT INTO numbered DEFAULT VALUES";
+    run("app", "CREATE TABLE numbered (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY)");
+    run("app", insert);
+    cluster.create_database_from("copy", "app").await.unwrap();
+    run("copy", insert);
+    cluster.primary().kill().await.unwrap();
+    cluster.primary().start().await.unwrap();
+    run("copy", insert);
+}
+
+#[tokio::test]
 async fn a_password_is_asked_for_and_tls_is_offered() {
     let cluster = small().password("it's: a\\b/c@ü").tls(true).start().await.unwrap();
     let url = cluster.replica(1).url();
