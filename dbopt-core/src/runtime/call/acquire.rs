@@ -181,10 +181,7 @@ impl<B: Backend> Call<'_, B> {
                 return Err(Refused::Outdated);
             }
             lease.begin_call(self.context.is_some() || !self.after.is_empty());
-            if runtime.insight.is_enabled() {
-                let (context, waited) = (self.context.as_ref(), self.started.elapsed());
-                lease.works_for(OnBehalf { op: self.op, context, waited });
-            }
+            self.puts_its_name_on(&mut lease);
             let ready = if self.is_ready_at_once(target) {
                 Ok(Some(Ok(true)))
             } else {
@@ -232,6 +229,14 @@ impl<B: Backend> Call<'_, B> {
                     return Err(Refused::Call(self.out_of_time(Waiting::Connection)));
                 }
             }
+        }
+    }
+
+    /// Says for which method and caller the statements are that follow on the connection, where they are watched.
+    pub(super) fn puts_its_name_on(&self, lease: &mut Lease<B>) {
+        if self.runtime.insight.is_enabled() {
+            let (context, waited) = (self.context.as_ref(), self.started.elapsed());
+            lease.works_for(OnBehalf { op: self.op, context, waited });
         }
     }
 

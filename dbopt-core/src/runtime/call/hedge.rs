@@ -7,7 +7,7 @@ use std::task::Poll;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Attempt, Call};
-use crate::backend::{Backend, Connection, Fault, FaultKind, OnBehalf};
+use crate::backend::{Backend, Connection, Fault, FaultKind};
 use crate::context;
 use crate::op::{Intent, Lane};
 use crate::pool::Lease;
@@ -167,10 +167,7 @@ impl<B: Backend> Call<'_, B> {
             return None;
         }
         lease.begin_call(self.context.is_some());
-        if runtime.insight.is_enabled() {
-            let (context, waited) = (self.context.as_ref(), self.started.elapsed());
-            lease.works_for(OnBehalf { op: self.op, context, waited });
-        }
+        self.puts_its_name_on(&mut lease);
         let read_at = if self.notes_position { self.shown_by(target) } else { None };
         self.hedge = Some(Box::new(Hedge { target, began: Instant::now(), read_at, winner: None }));
         Some(lease)
