@@ -62,12 +62,7 @@ impl<B: Backend> Runtime<B> {
             }),
             in_use: self.in_use(),
             max: self.budget.max(),
-            totals: Totals {
-                // Each look-up asks memory first, and Redis for what is not there.
-                lookups: cache.l1_hits + cache.l1_misses,
-                hits: cache.l1_hits + cache.l2_hits,
-                ..self.call_totals()
-            },
+            totals: Totals { lookups: cache.hits + cache.misses, hits: cache.hits, ..self.call_totals() },
             redis_up: (cache.redis != "not configured").then_some(cache.redis == "up"),
             journal: cache.journal,
         }

@@ -20,6 +20,9 @@ const EVERY: Duration = Duration::from_secs(2);
 /// How many are kept: a quarter of an hour.
 const KEPT: usize = 450;
 
+/// The time over which calls are counted for a rate, as for the alerts.
+const RATE: Duration = Duration::from_secs(30);
+
 /// The last quarter of an hour.
 #[derive(Debug, Clone, Serialize)]
 pub struct History {
@@ -138,28 +141,59 @@ fn sample(number: u64, before: &Totals, after: &Totals, standing: Standing, elap
     }
 }
 
-/// The samples of an instance, newest last, with the times when they were taken.
-#[derive(Debug, Default)]
-pub(super) struct Samples(Mutex<VecDeque<(Instant, Sample)>>);
+/// The samples of an instance.
+#[derive(Debug)]
+pub(super) struct Samples {
+    born: Instant,
+    /// Newest last.
+    kept: Mutex<VecDeque<Taken>>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    at: Instant,
+    /// How many calls there were until then, those included that no node took.
+    calls: u64,
+    sample: Sample,
+}
+
+impl Default for Samples {
+    fn default() -> Self {
+        Samples { born: Instant::now(), kept: Mutex::default() }
+    }
+}
 
 impl Samples {
-    fn push(&self, sample: Sample) {
-        let mut kept = self.0.lock();
+    fn push(&self, calls: u64, sample: Sample) {
+        let mut kept = self.kept.lock();
         if kept.len() == KEPT {
             kept.pop_front();
         }
-        kept.push_back((Instant::now(), sample));
+        kept.push_back(Taken { at: Instant::now(), calls, sample });
     }
 
     fn after(&self, number: u64) -> History {
-        let kept = self.0.lock();
-        let aged =
-            |(at, sample): &(Instant, Sample)| Sample { ago_seconds: at.elapsed().as_secs_f64(), ..sample.clone() };
+        let kept = self.kept.lock();
+        let aged = |taken: &Taken| Sample { ago_seconds: taken.at.elapsed().as_secs_f64(), ..taken.sample.clone() };
         History {
             interval_seconds: EVERY.as_secs_f64(),
-            newest: kept.back().map_or(0, |(_, sample)| sample.number),
-            samples: kept.iter().filter(|(_, sample)| sample.number > number).map(aged).collect(),
+            newest: kept.back().map_or(0, |taken| taken.sample.number),
+            samples: kept.iter().filter(|taken| taken.sample.number > number).map(aged).collect(),
         }
+    }
+
+    /// Since the instance began.
+    pub(super) fn uptime(&self) -> Duration {
+        self.born.elapsed()
+    }
+
+    /// Calls per second in the last 30 seconds, or since the beginning, given how many there were until now.
+    pub(super) fn per_second(&self, calls: u64) -> f64 {
+        let kept = self.kept.lock();
+        let begin = kept.iter().rev().find(|taken| taken.at.elapsed() >= RATE);
+        let (at, before) = begin.map_or((self.born, 0), |taken| (taken.at, taken.calls));
+        let seconds = at.elapsed().as_secs_f64();
+        if seconds > 0.0 { calls.saturating_sub(before) as f64 / seconds } else { 0.0 }
     }
 }
 
@@ -174,7 +208,8 @@ pub(super) async fn watch<B: Backend>(runtime: Weak<Runtime<B>>) {
         ticks.tick().await;
         let Some(runtime) = runtime.upgrade() else { return };
         let (after, now) = (runtime.totals(), Instant::now());
-        runtime.samples.push(sample(number, &before, &after, runtime.standing(), now - at));
+        let sample = sample(number, &before, &after, runtime.standing(), now - at);
+        runtime.samples.push(runtime.call_totals().calls, sample);
         (before, at) = (after, now);
     }
 }
@@ -188,8 +223,8 @@ impl<B: Backend> Runtime<B> {
     fn totals(&self) -> Totals {
         let cache = self.cache.status();
         Totals {
-            lookups: cache.l1_hits + cache.l1_misses,
-            hits: cache.l1_hits + cache.l2_hits,
+            lookups: cache.hits + cache.misses,
+            hits: cache.hits,
             refused: self.limiter.status().methods.iter().map(|checks| checks.refused).sum(),
             ..Totals::new(self.pools.len(), &self.calls.counts())
         }
@@ -259,7 +294,8 @@ mod tests {
         assert_eq!((samples.after(0).newest, samples.after(0).samples.len()), (0, 0));
         for number in 1..=500 {
             tokio::time::advance(EVERY).await;
-            samples.push(sample(number, &Totals::default(), &Totals::default(), Standing::default(), EVERY));
+            samples
+                .push(number * 100, sample(number, &Totals::default(), &Totals::default(), Standing::default(), EVERY));
         }
         let all = samples.after(0);
         assert_eq!((all.samples.len(), all.newest, all.samples[0].number), (450, 500, 51));
@@ -267,5 +303,23 @@ mod tests {
         let new: Vec<u64> = samples.after(498).samples.iter().map(|sample| sample.number).collect();
         assert_eq!(new, [499, 500]);
         assert!(samples.after(u64::MAX).samples.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_is_that_of_the_last_half_minute() {
+        let samples = Samples::default();
+        let push =
+            |calls| samples.push(calls, sample(1, &Totals::default(), &Totals::default(), Standing::default(), EVERY));
+        assert_eq!(samples.per_second(7), 0.0, "nothing is known of no time");
+        for second in (2..=100).step_by(2) {
+            tokio::time::advance(EVERY).await;
+            assert_eq!(samples.per_second(second * 50), 50.0);
+            push(second * 50);
+        }
+        assert_eq!(samples.per_second(5000), 50.0);
+        tokio::time::advance(RATE).await;
+        push(5000);
+        assert_eq!(samples.per_second(5000), 0.0, "what was before is forgotten");
+        assert_eq!(samples.uptime(), Duration::from_secs(130));
     }
 }

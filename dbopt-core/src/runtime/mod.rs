@@ -17,7 +17,6 @@ pub mod http;
 mod insight;
 mod limiting;
 mod outbox;
-mod pace;
 mod resilience;
 mod status;
 mod summary;
@@ -62,7 +61,6 @@ use events::Events;
 use hedging::Hedges;
 use history::Samples;
 use outbox::Outbox;
-use pace::Pace;
 use resilience::Resilience;
 use takeover::Takeovers;
 use tasks::Tasks;
@@ -111,7 +109,6 @@ pub struct Runtime<B: Backend> {
     bulkheads: Bulkheads,
     events: Events,
     samples: Samples,
-    pace: Pace,
     outbox: Outbox,
     resilience: Resilience,
     balancer: Balancer,
@@ -205,7 +202,6 @@ impl<B: Backend> Runtime<B> {
             bulkheads: Bulkheads::default(),
             events: Events::default(),
             samples: Samples::default(),
-            pace: Pace::default(),
             outbox: Outbox::default(),
             resilience: Resilience::new(&config.retry),
             balancer: Balancer::new(config.routing.clone(), config.capacities()),

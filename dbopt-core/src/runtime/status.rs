@@ -269,7 +269,7 @@ impl<B: Backend> Runtime<B> {
         let shown = |n: &NodeView| if n.state == NodeState::Vacant { String::new() } else { n.name.to_string() };
         let names: Vec<String> = topology.nodes.iter().map(shown).collect();
         let gauges = Gauges {
-            uptime: self.pace.uptime(),
+            uptime: self.samples.uptime(),
             states: NodeState::ALL.map(NodeState::name).to_vec(),
             replicas: [topology.serving_replicas(), self.config.alerts.replicas.minimum],
             nodes: nodes

@@ -53,14 +53,7 @@ impl<B: Backend> Runtime<B> {
             query_count: totals.calls,
             avg_latency_ms: 1e3 * seconds / count.max(1) as f64,
             error_rate_percent: 100.0 * totals.errors as f64 / totals.calls.max(1) as f64,
-            throughput_qps: self.pace.per_second(totals.calls),
-        }
-    }
-
-    /// Notes once a second how many calls there were.
-    pub(super) fn note_pace(&self) {
-        if self.pace.is_due() {
-            self.pace.note(self.call_totals().calls);
+            throughput_qps: self.samples.per_second(totals.calls),
         }
     }
 }

@@ -99,7 +99,6 @@ async fn look_after_pools<B: Backend>(runtime: Weak<Runtime<B>>, every: Duration
         let Some(runtime) = runtime.upgrade() else { return };
         runtime.maintain();
         crowded = runtime.watch_utilisation(crowded);
-        runtime.note_pace();
     }
 }
 
