@@ -31,5 +31,8 @@ export function ago(value) {
   return `${Math.floor(value / 3600)} h ago`;
 }
 
+/** In place of a table: why there is nothing in it, or what there is to say about it. */
+export const note = (text) => make("p", { class: "none" }, text);
+
 /** The states in which a node gets calls. */
 export const SERVES = ["healthy", "degraded"];

@@ -1,6 +1,4 @@
-import { $, ago, make, number, percent, seconds } from "./dom.js";
-
-const none = (text) => make("p", { class: "none" }, text);
+import { $, ago, make, note, number, percent, seconds } from "./dom.js";
 
 function table(heads, lines) {
   return make("div", { class: "wide" }, make("table", {},
@@ -33,16 +31,16 @@ export function drawTables(status) {
   $("#circuits > div").replaceChildren(open.length
     ? table([["node"], ["lane"], ["state"], ["cause"], ["tested in", "n"]], open.map(([name, pool]) => [
         name, pool.lane, pool.circuit.state.replace("_", "-"), pool.circuit.cause ?? "", pool.circuit.test_in_seconds === null ? "" : seconds(pool.circuit.test_in_seconds)]))
-    : none(`All ${circuits.length} are closed.`));
+    : note(`All ${circuits.length} are closed.`));
 
   const limits = status.limits;
   const refused = limits.methods.filter((one) => one.refused > 0).sort((one, other) => other.refused - one.refused).slice(0, 10);
   $("#limits > div").replaceChildren(...(limits.limits.length ? [
-    table([["limit"], ["scope"], ["rate"], ["callers", "n"]], limits.limits.map((one) => [one.name, one.scope, rates(one.rates), number(one.callers)])),
+    table([["limit"], ["scope"], ["rate"], ["callers", "n"]], limits.limits.map((one) => [one.name, one.scope, one.rates, number(one.callers)])),
     refused.length
       ? table([["refused by"], ["scope"], ["refused", "n"], ["admitted", "n"]], refused.map((one) => [one.method, one.scope, number(one.refused), number(one.admitted)]))
-      : none("No call was refused."),
-  ] : [none("No limit was used yet.")]));
+      : note("No call was refused."),
+  ] : [note("No limit was used yet.")]));
 
   const cache = status.cache;
   const lookups = cache.l1_hits + cache.l1_misses;
@@ -50,16 +48,14 @@ export function drawTables(status) {
     lookups || cache.l1_entries ? table([["layer"], ["hits", "n"], ["misses", "n"], ["hit rate", "n"]], [
       ["memory", number(cache.l1_hits), number(cache.l1_misses), percent(lookups ? (100 * cache.l1_hits) / lookups : null)],
       [`Redis (${cache.redis})`, number(cache.l2_hits), number(cache.l2_misses), percent(cache.l2_hits + cache.l2_misses ? (100 * cache.l2_hits) / (cache.l2_hits + cache.l2_misses) : null)],
-    ]) : none("Nothing was looked up yet."),
-    none(`${number(cache.l1_entries)} entries in memory; ${number(cache.loads)} loads, ${number(cache.shared_loads)} calls shared one; ${number(cache.invalidations)} invalidations.`));
+    ]) : note("Nothing was looked up yet."),
+    note(`${number(cache.l1_entries)} entries in memory; ${number(cache.loads)} loads, ${number(cache.shared_loads)} calls shared one; ${number(cache.invalidations)} invalidations.`));
 
   $("#alerts > div").replaceChildren(...(status.alerts.length
     ? status.alerts.map((alert) => make("p", { class: "card" }, make("strong", { class: alert.severity === "info" ? "" : alert.severity === "warning" ? "odd-text" : "bad-text" }, `${alert.severity}: ${alert.rule}${alert.subject ? ` ${alert.subject}` : ""}`), ` for ${seconds(alert.for_seconds)}. ${alert.summary}`))
-    : [none("None lasts.")]));
+    : [note("None lasts.")]));
 
   $("#events ol").replaceChildren(...(status.events.length
     ? status.events.slice(0, 30).map((event) => make("li", {}, make("time", {}, ago(event.ago_seconds)), make("span", { class: "kind" }, event.kind), make("span", {}, `${event.subject}: ${event.text}`)))
-    : [make("li", {}, none("Nothing happened."))]));
+    : [make("li", {}, note("Nothing happened."))]));
 }
-
-const rates = (value) => (Array.isArray(value) ? value.join(", ") : typeof value === "string" ? value : JSON.stringify(value));
