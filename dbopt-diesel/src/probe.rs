@@ -6,18 +6,37 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-/// Any role may run it; only what the receiver does needs `pg_monitor`, and is unknown without it.
+/// Columns that say which server it is: `standby`, `system_identifier`, `timeline`. They need `r` and `w` of `node!`.
 ///
 /// A primary's timeline is read from its current log file's name, because `pg_control_checkpoint()` keeps the old one for minutes
-/// after a promotion. A standby's is the highest of those it knows. What a primary replayed last was before its promotion. All values
-/// are plain numbers or text, so that the query can be sent as a simple one too.
-pub(crate) const SQL: &str = "\
-SELECT r AS standby, \
+/// after a promotion. A standby's is the highest of those it knows.
+macro_rules! identity {
+    () => {
+        "r AS standby, \
  (SELECT system_identifier FROM pg_control_system()) AS system_identifier, \
  CASE WHEN r THEN greatest(w.received_tli, \
    (SELECT timeline_id FROM pg_control_checkpoint()), \
    (SELECT min_recovery_end_timeline FROM pg_control_recovery())) \
-  ELSE ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int END AS timeline, \
+  ELSE ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int END AS timeline"
+    };
+}
+
+/// A row about the server: `r`, whether it is in recovery, and its receiver `w`, if it has one.
+macro_rules! node {
+    () => {
+        "(SELECT pg_is_in_recovery() AS r) AS node LEFT JOIN pg_stat_wal_receiver AS w ON true"
+    };
+}
+pub(crate) use {identity, node};
+
+/// Any role may run it; only what the receiver does needs `pg_monitor`, and is unknown without it.
+///
+/// What a primary replayed last was before its promotion. All values are plain numbers or text, so that the query can be sent as a simple
+/// one too.
+pub(crate) const SQL: &str = concat!(
+    "SELECT ",
+    identity!(),
+    ", \
  (CASE WHEN r THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END - '0/0'::pg_lsn)::bigint AS lsn, \
  CASE WHEN NOT r THEN NULL WHEN w.pid IS NULL THEN false ELSE w.status = 'streaming' END AS streaming, \
  current_setting('default_transaction_read_only')::bool AS read_only, \
@@ -27,7 +46,9 @@ SELECT r AS standby, \
  CASE WHEN NOT r THEN (pg_last_wal_replay_lsn() - '0/0'::pg_lsn)::bigint END AS forked_at, \
  (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS started, \
  current_setting('port')::int AS port \
-FROM (SELECT pg_is_in_recovery() AS r) AS node LEFT JOIN pg_stat_wal_receiver AS w ON true";
+FROM ",
+    node!()
+);
 
 #[derive(Debug, QueryableByName)]
 pub(crate) struct Row {

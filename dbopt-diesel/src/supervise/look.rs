@@ -4,18 +4,17 @@ use dbopt_core::failover::{Conninfo, Place, Receiver, Seen};
 use dbopt_core::position::Lsn;
 use tokio_postgres::SimpleQueryRow;
 
+use crate::probe::{identity, node};
+
 /// The vote of a server: an advisory lock of a session in its database `postgres`, where all coordinators look for it.
 pub(super) const VOTE: &str = "1684172656, 1";
 
-/// As text throughout, for the simple protocol. Timelines are read as the monitor's probe reads them. The receiver is joined, so it is
+/// As text throughout, for the simple protocol. The receiver is joined, so it is
 /// looked at before the position: one that is gone adds nothing to it.
-pub(super) const SQL: &str = "\
-SELECT r AS standby, \
- (SELECT system_identifier FROM pg_control_system()) AS system_identifier, \
- CASE WHEN r THEN greatest(w.received_tli, \
-   (SELECT timeline_id FROM pg_control_checkpoint()), \
-   (SELECT min_recovery_end_timeline FROM pg_control_recovery())) \
-  ELSE ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int END AS timeline, \
+pub(super) const SQL: &str = concat!(
+    "SELECT ",
+    identity!(),
+    ", \
  (CASE WHEN r THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
   ELSE pg_current_wal_lsn() END - '0/0'::pg_lsn)::bigint AS position, \
  CASE WHEN NOT r THEN (pg_last_wal_replay_lsn() - '0/0'::pg_lsn)::bigint END AS forked_at, \
@@ -33,7 +32,9 @@ SELECT r AS standby, \
  (SELECT string_agg(slot_name, E'\\n') FROM pg_replication_slots WHERE wal_status = 'lost') AS lost_slots, \
  EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 1684172656 AND objid = 1 AND objsubid = 2 \
   AND granted AND pid <> pg_backend_pid()) AS taken \
-FROM (SELECT pg_is_in_recovery() AS r) AS node LEFT JOIN pg_stat_wal_receiver AS w ON true";
+FROM ",
+    node!()
+);
 
 /// Longer than this, in milliseconds, a receiver hears nothing only if its sender is gone: after half of its time-out it asks for an answer.
 fn healthy_silence(receiver_timeout: i64) -> i64 {
