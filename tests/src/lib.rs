@@ -15,6 +15,7 @@ pub mod outage;
 pub mod plain_writers;
 pub mod receivers;
 pub mod shelf;
+pub mod supervised;
 pub mod things;
 pub mod writers;
 

@@ -6,64 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dbopt_diesel::core::failover::Step;
-use dbopt_diesel::dev::{Cluster, LocalAgent, Node};
+use dbopt_diesel::dev::{Cluster, LocalAgent};
 use dbopt_diesel::supervise::{Supervisor, grants};
 use dbopt_tests::plain_writers::Writers;
+use dbopt_tests::supervised::{AtWork, REJOIN, open_primaries, supervisor, timeline, whole};
 use dbopt_tests::{named, prepared, until};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 /// Criterion 2.1 says 30 s; checked every second it takes a few, and more on a machine that has other things to do.
 const TAKEOVER: Duration = Duration::from_secs(30);
-const REJOIN: Duration = Duration::from_secs(60);
 
 async fn start(replicas: usize) -> Arc<Cluster> {
     // With RUST_LOG=dbopt=info, and --no-capture, the coordinators' own words.
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
     Arc::new(prepared(Cluster::builder().replicas(replicas).redis(false)).await)
-}
-
-fn supervisor(cluster: &Cluster, synchronous: bool) -> Supervisor {
-    let mut config = named(cluster.nodes().iter().map(|node| (node.name(), node.url())));
-    config.supervise.synchronous = synchronous;
-    config.supervise.rejoin_after = Duration::from_secs(3);
-    let supervisor = Supervisor::new(&config).unwrap();
-    cluster.nodes().iter().fold(supervisor, |all, node| all.place(node.name(), "127.0.0.1", node.port()))
-}
-
-/// One at work, until it is dropped.
-struct AtWork(JoinHandle<()>);
-
-impl AtWork {
-    fn begin(mut supervisor: Supervisor) -> AtWork {
-        AtWork(tokio::spawn(async move { supervisor.run().await }))
-    }
-}
-
-impl Drop for AtWork {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// The timeline that the node writes, or receives.
-async fn timeline(node: &Node) -> u32 {
-    let sql = "SELECT CASE WHEN pg_is_in_recovery() THEN coalesce((SELECT received_tli FROM pg_stat_wal_receiver WHERE status = 'streaming'), 0) \
-               ELSE ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int END";
-    node.query_text(sql).await.ok().flatten().and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
-/// How many nodes are primaries and take writes.
-async fn open_primaries(cluster: &Cluster) -> Vec<usize> {
-    let mut found = Vec::new();
-    for (i, node) in cluster.nodes().iter().enumerate().filter(|(_, node)| node.is_running()) {
-        let sql = "SELECT NOT pg_is_in_recovery() AND current_setting('default_transaction_read_only') = 'off'";
-        if node.query_text(sql).await.ok().flatten().as_deref() == Some("t") {
-            found.push(i);
-        }
-    }
-    found
 }
 
 async fn replaced(cluster: &Cluster, old: usize) -> usize {
@@ -78,33 +35,6 @@ async fn replaced(cluster: &Cluster, old: usize) -> usize {
     })
     .await;
     new
-}
-
-/// All nodes are on one timeline: one primary, and everybody streams from it.
-async fn whole(cluster: &Cluster, wanted: u32) {
-    let give_up = Instant::now() + REJOIN;
-    loop {
-        let mut there = true;
-        for node in cluster.nodes() {
-            there &= node.is_running() && timeline(node).await == wanted;
-        }
-        if there && open_primaries(cluster).await.len() == 1 {
-            return;
-        }
-        assert!(Instant::now() < give_up, "not all nodes are on timeline {wanted}:\n{}", shown(cluster).await);
-        sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// What the nodes say, for a failure.
-async fn shown(cluster: &Cluster) -> String {
-    let mut text = String::new();
-    for node in cluster.nodes() {
-        let sql = "SELECT format('%s %s %s', pg_is_in_recovery(), current_setting('primary_conninfo'), (SELECT status || received_tli FROM pg_stat_wal_receiver))";
-        let told = if node.is_running() { node.query_text(sql).await.ok().flatten() } else { None };
-        text += &format!("{}: timeline {} {told:?}\n", node.name(), timeline(node).await);
-    }
-    text
 }
 
 async fn synchronous(cluster: &Cluster) {

@@ -1,10 +1,12 @@
 //! The knobs of who promotes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::duration;
+use crate::secret::Secret;
 
 /// How the coordinator of `dbopt supervise` decides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +38,10 @@ pub struct Config {
     /// is disturbed. Too high: fewer replicas for that long.
     #[serde(with = "duration")]
     pub rejoin_after: Duration,
+    /// Where `dbopt agent` of each node listens, such as `db1 = "http://db1:7432"`. Default none: who is lost has to be brought back by hand.
+    pub agents: BTreeMap<String, String>,
+    /// The token that the agents were started with.
+    pub agent_token: Secret,
 }
 
 impl Default for Config {
@@ -48,6 +54,8 @@ impl Default for Config {
             synchronous: false,
             patience: Duration::from_secs(30),
             rejoin_after: Duration::from_secs(10),
+            agents: BTreeMap::new(),
+            agent_token: Secret::default(),
         }
     }
 }

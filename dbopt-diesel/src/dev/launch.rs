@@ -124,7 +124,7 @@ async fn start_level(plan: &ClusterBuilder, nodes: &mut [Node], level: usize, ke
     if kept {
         let leader = &nodes[0];
         let members = nodes.iter().zip(&follows).filter(|(_, follows)| **follows != 0);
-        try_join_all(members.map(|(node, _)| reuse::copy_running(leader, node))).await?;
+        try_join_all(members.map(async |(node, _)| reuse::copy_running(leader, node, &node.data_dir()).await)).await?;
     }
     let starting = nodes.iter_mut().zip(follows).filter(|(_, follows)| *follows != 0);
     try_join_all(starting.map(|(node, follows)| node.launch(Some(follows)))).await?;

@@ -39,11 +39,11 @@ pub(super) fn settle_leader(nodes: &[Node], shared: &Shared) -> Result<bool, Dev
     Ok(true)
 }
 
-/// A copy of a running server, as a standby's data.
-pub(super) async fn copy_running(leader: &Node, replica: &Node) -> Result<(), DevError> {
+/// A copy of a running server, as data of a standby, in the folder `to`.
+pub(super) async fn copy_running(leader: &Node, replica: &Node, to: &Path) -> Result<(), DevError> {
     let shared = &leader.shared;
     let home = shared.dir.join(replica.name());
-    let unfinished = Unfinished::begin(&replica.data_dir())?;
+    let unfinished = Unfinished::begin(to)?;
     let data = unfinished.path();
     let program =
         Program::new("pg_basebackup", shared.binaries.tool("pg_basebackup"), home.clone(), home.join("copy.log"));

@@ -158,19 +158,21 @@ impl Supervisor {
         let (link, lead) = (&self.links[node], &self.links[leader]);
         let named = link.seen.as_ref().and_then(|seen| seen.slot.clone());
         let slot = named.unwrap_or_else(|| slot_name(&link.name));
+        let fell_behind = lead.seen.as_ref().is_some_and(|head| head.lost_slots.contains(&slot));
         self.make_slot(leader, &slot).await?;
         let order = Rejoin {
             node: link.name.clone(),
             leader: lead.place.clone(),
             conninfo: base.following(&lead.place, &link.name, epoch).to_string(),
             slot,
+            fell_behind,
         };
         let name = link.name.clone();
         self.links[node].close();
         let task = tokio::spawn(async move {
             let began = Instant::now();
             match agent.rejoin(order).await {
-                Ok(()) => tracing::info!(node = &*name, took = ?began.elapsed(), "the node is a replica again"),
+                Ok(way) => tracing::info!(node = &*name, %way, took = ?began.elapsed(), "the node is a replica again"),
                 Err(error) => {
                     tracing::error!(node = &*name, %error, "the node could not be made a replica again; it is tried again");
                 }

@@ -21,13 +21,23 @@ mod agent;
 mod check;
 mod link;
 mod look;
+#[cfg(feature = "agent")]
+mod machine;
+mod rejoin;
+#[cfg(feature = "agent")]
+mod remote;
 mod supervisor;
 mod switchover;
 
 use std::sync::Arc;
 
-pub use agent::{AgentError, NodeAgent, Rejoin};
+pub use agent::{AgentError, NodeAgent, Rejoin, Way};
 pub use check::{Finding, Readiness, grants};
+#[cfg(feature = "agent")]
+pub use machine::Machine;
+pub(crate) use rejoin::{Hands, bring_back};
+#[cfg(feature = "agent")]
+pub use remote::{AgentClient, agent_router};
 pub use supervisor::{Failover, Supervisor};
 
 /// Why something could not be done; the next look tells what is to be done instead.

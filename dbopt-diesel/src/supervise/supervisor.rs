@@ -68,6 +68,10 @@ impl Supervisor {
             return Err(Error::Settings(problem.clone()));
         }
         let nodes = config.named_nodes().map_err(|error| settings(&error))?;
+        let unknown = |name: &&String| nodes.iter().all(|node| node.name != **name);
+        if let Some(name) = config.supervise.agents.keys().find(unknown) {
+            return Err(Error::Settings(format!("supervise.agents.{name}: none of [[database.nodes]] has this name")));
+        }
         let mut links = Vec::new();
         for node in nodes {
             let url = node.url.expose();

@@ -1,5 +1,6 @@
 //! `dbopt`: the operator's and developer's command. Each command is a module of its own; this file only dispatches.
 
+mod agent;
 mod alerts;
 mod cache;
 mod dev;
@@ -35,6 +36,8 @@ enum Command {
     Migrate(migrate::Args),
     /// Watch the cluster, and make a replica the primary when it is lost
     Supervise(supervise::Args),
+    /// Beside a server: bring it back as a replica when `dbopt supervise` says so
+    Agent(agent::Args),
     /// Make another node the primary, by plan
     Switchover(supervise::SwitchoverArgs),
     /// Who is told when something is wrong: try it out, and look what is
@@ -48,6 +51,7 @@ async fn main() -> ExitCode {
         Command::Cache(args) => cache::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Alerts(args) => alerts::run(args).await,
+        Command::Agent(args) => agent::run(args).await,
         Command::Supervise(args) => supervise::run(args).await,
         Command::Switchover(args) => supervise::switchover(args).await,
         Command::Migrate(args) => migrate::run(args).await,

@@ -2,11 +2,12 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args as ClapArgs;
 use dbopt_diesel::Config;
 use dbopt_diesel::core::cluster::Mode;
-use dbopt_diesel::supervise::{Readiness, Supervisor, grants};
+use dbopt_diesel::supervise::{AgentClient, Readiness, Supervisor, grants};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -66,6 +67,10 @@ pub(crate) async fn run(args: Args) -> Outcome {
         return Err(NOT_WANTED.into());
     }
     log();
+    let agents = std::mem::take(&mut config.supervise.agents);
+    if !agents.is_empty() {
+        supervisor = supervisor.with_agent(Arc::new(AgentClient::new(agents, config.supervise.agent_token)?));
+    }
     for finding in supervisor.check().await.findings {
         tracing::warn!(fatal = finding.fatal, "{}", finding.text);
     }
@@ -104,7 +109,7 @@ fn print(readiness: &Readiness) {
     }
 }
 
-fn log() {
+pub(crate) fn log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colour = crate::term::wants_colour(&std::io::stderr());
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
