@@ -1,5 +1,8 @@
-//! Kills or freezes the primary of a supervised cluster under many writers, again and again, and judges what they were told.
+//! Kills or freezes the primary of a supervised cluster under many writers, again and again, and judges what they were told; or changes it
+//! by plan under an application.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod switchovers;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -35,6 +38,9 @@ struct Args {
     /// How many write at once
     #[arg(long, default_value_t = 64)]
     writers: usize,
+    /// Change the primary by plan so often, one after the other, under an application, in place of faults
+    #[arg(long, value_name = "N")]
+    switchovers: Option<usize>,
     /// Acknowledge writes that no replica has
     #[arg(long)]
     asynchronous: bool,
@@ -57,6 +63,9 @@ struct Run {
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(n) = args.switchovers {
+        return switchovers::run(n).await;
+    }
     let mut runs = Vec::new();
     println!("run  fault   outage  acknowledged  lost  stale  timelines     whole again");
     for number in 0..args.runs {

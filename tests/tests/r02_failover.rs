@@ -293,3 +293,12 @@ async fn r02_1_a_role_with_the_printed_grants_is_enough_and_without_them_the_che
     })
     .await;
 }
+
+/// Longer: `cargo xtask failover --switchovers 10`.
+#[tokio::test]
+async fn r02_1_two_changes_by_plan_cost_no_caller_of_an_application_an_error() {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_failover"));
+    let output = command.args(["--switchovers", "2"]).kill_on_drop(true).output().await.unwrap();
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

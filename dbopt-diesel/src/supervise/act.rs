@@ -50,7 +50,7 @@ impl Supervisor {
             }
             Step::Promote { node, .. } => self.promote(*node).await,
             Step::Open { node } => self.open(*node).await,
-            Step::Fence { order } => self.fence(order, true).await,
+            Step::Fence { order } => self.fence(order).await,
             Step::Synchronise { nodes } => {
                 let value = self.rules.synchronous().unwrap_or_default();
                 let settings = [("synchronous_standby_names", value)];
@@ -116,12 +116,22 @@ impl Supervisor {
         link.set(&settings, PATIENCE).await
     }
 
-    /// New transactions are refused, and those under way end with their sessions. Superusers' sessions are out of our reach, unless we are one.
-    pub(super) async fn fence(&self, order: &Order, replicas_too: bool) -> Result<(), Error> {
-        let kinds = if replicas_too { "'client backend', 'walsender'" } else { "'client backend'" };
-        let link = &self.links[order.node];
+    /// New transactions are refused, and those under way end with their sessions.
+    async fn fence(&self, order: &Order) -> Result<(), Error> {
+        self.close(order).await?;
+        self.end_sessions(order.node, "'client backend', 'walsender'").await
+    }
+
+    /// New transactions are refused.
+    pub(super) async fn close(&self, order: &Order) -> Result<(), Error> {
         let conninfo = order.conninfo.to_string();
-        link.set(&[("default_transaction_read_only", "on"), ("primary_conninfo", &conninfo)], PATIENCE).await?;
+        let settings = [("default_transaction_read_only", "on"), ("primary_conninfo", conninfo.as_str())];
+        self.links[order.node].set(&settings, PATIENCE).await
+    }
+
+    /// Superusers' sessions are out of our reach, unless we are one.
+    pub(super) async fn end_sessions(&self, node: usize, kinds: &str) -> Result<(), Error> {
+        let link = &self.links[node];
         let sql = format!(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity LEFT JOIN pg_roles ON pg_roles.oid = usesysid \
              WHERE pid <> pg_backend_pid() AND backend_type IN ({kinds}) \
