@@ -91,8 +91,8 @@ impl Supervisor {
     /// Lets transactions end that began before the primary was closed, for a while.
     async fn drain(&self, node: usize) -> Result<(), Error> {
         let link = &self.links[node];
-        // A session hears of the setting with the signal that follows it.
-        let closed = link.run("SELECT clock_timestamp() + interval '20 ms'", STATEMENT, "its time").await?;
+        // A session hears of the setting with the signal that follows it; what it begins meanwhile may write, too.
+        let closed = link.run("SELECT clock_timestamp() + interval '100 ms'", STATEMENT, "its time").await?;
         let closed = closed.unwrap_or_default();
         let sql = format!(
             "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() \
