@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::answer::{self, ClusterAnswer, Listed, SelfAnswer};
 use super::ask::{Address, Answer, Http};
@@ -31,8 +31,15 @@ const TTL: Duration = Duration::from_secs(30);
 /// While there is a doubt about the leader, so much of the interval lies between two rounds.
 const HURRY: f64 = 0.25;
 
+/// Between two rounds when the lock may be another's at any moment.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
 /// Two rounds are never closer than this, whatever happens.
 const GAP: Duration = Duration::from_millis(50);
+
+/// How often a leader's Patroni is asked again that did not answer, and for how long: nobody waits for it.
+const AGAIN: Duration = Duration::from_secs(2);
+const AGAIN_LIMIT: Duration = Duration::from_millis(200);
 
 /// Follows Patroni's leader.
 pub(crate) struct Follower {
@@ -45,6 +52,11 @@ pub(crate) struct Follower {
     /// The members as they were listed last.
     known: Vec<Listed>,
     silent: u32,
+    /// Which address is the leader's own, and since when nobody answers there.
+    leader: Option<usize>,
+    leader_silent: Option<Instant>,
+    /// When the leader was asked last although it is silent.
+    asked_again: Instant,
     said: Said,
     /// What a closer look found.
     checked: Checked,
@@ -72,6 +84,9 @@ impl Follower {
             first: 0,
             known: Vec::new(),
             silent: SILENT_ROUNDS,
+            leader: None,
+            leader_silent: None,
+            asked_again: Instant::now(),
             said: Said { ttl: TTL, ..Said::default() },
             checked: Checked::default(),
             looked: Instant::now(),
@@ -105,21 +120,32 @@ impl Follower {
 
     /// Until the next round: soon when the primary is in doubt, or becomes so.
     async fn pause(&self, changes: &mut watch::Receiver<u64>) {
-        let usual = self.knobs.interval.mul_f64(0.9 + 0.2 * random::fraction());
-        let (began, hurry) = (Instant::now(), usual.mul_f64(HURRY).max(GAP));
-        let mut until = began + if self.is_in_doubt() { hurry } else { usual };
+        let began = Instant::now();
+        let mut until = began + self.pace().mul_f64(0.9 + 0.2 * random::fraction());
         loop {
             tokio::select! {
                 () = sleep_until(until) => return,
                 changed = changes.changed() => {
                     if changed.is_err() {
-                        return sleep(usual).await;
+                        return sleep_until(until).await;
                     }
                     if self.cluster.topology().primary.is_none() {
                         until = until.min(Instant::now().max(began + GAP));
                     }
                 }
             }
+        }
+    }
+
+    fn pace(&self) -> Duration {
+        let (usual, ttl) = (self.knobs.interval, self.said.ttl);
+        let hurry = usual.mul_f64(HURRY).max(GAP);
+        match self.leader_silent.map(|since| since.elapsed()) {
+            // Its server may live on, and take writes until somebody else is known to be the leader.
+            Some(silent) if (ttl / 2..ttl * 2).contains(&silent) => hurry.min(AT_ONCE),
+            Some(silent) if silent < ttl => hurry,
+            _ if self.is_in_doubt() => hurry,
+            _ => usual,
         }
     }
 
@@ -139,6 +165,7 @@ impl Follower {
         let named = listed.as_ref().and_then(settled::named);
         if let Some(listed) = &listed {
             self.known.clone_from(&listed.members);
+            self.note_leader(listed);
         }
         let settled = match named {
             Some(settled) => settled,
@@ -168,20 +195,56 @@ impl Follower {
         self.cluster.patroni_says(self.said.clone());
     }
 
-    /// The first list of members that is to be had.
+    /// The first list of members that is to be had. The leader is asked first, so that it is noticed when its Patroni is gone.
     async fn list(&mut self) -> Option<ClusterAnswer> {
+        let limit = self.knobs.timeout;
+        // One that was silent is asked again now and then, and nobody waits for it while others answer.
+        let is_due = self.leader_silent.is_none() || self.asked_again.elapsed() > AGAIN;
+        if let Some(leader) = self.leader.filter(|_| is_due) {
+            let limit = if self.leader_silent.is_some() { limit.min(AGAIN_LIMIT) } else { limit };
+            self.asked_again = Instant::now();
+            if let Some(listed) = self.list_of(leader, limit).await {
+                self.leader_silent = None;
+                return Some(listed);
+            }
+            self.leader_silent = self.leader_silent.or(Some(self.asked_again));
+        }
         for n in 0..self.addresses.len() {
             let i = (self.first + n) % self.addresses.len();
-            let answer = self.get(&self.addresses[i], "/cluster").await;
-            match answer.and_then(|answer| ClusterAnswer::read(&answer.text)) {
-                Ok(listed) => {
-                    self.first = i;
-                    return Some(listed);
-                }
-                Err(why) => tracing::debug!(address = self.addresses[i].base, "Patroni does not tell who leads: {why}"),
+            if Some(i) != self.leader
+                && let Some(listed) = self.list_of(i, limit).await
+            {
+                self.first = i;
+                return Some(listed);
             }
         }
-        None
+        match self.leader {
+            Some(leader) => self.list_of(leader, limit).await,
+            None => None,
+        }
+    }
+
+    async fn list_of(&self, i: usize, limit: Duration) -> Option<ClusterAnswer> {
+        let address = &self.addresses[i];
+        let answer = self.get(address, "/cluster", limit).await;
+        match answer.and_then(|answer| ClusterAnswer::read(&answer.text)) {
+            Ok(listed) => Some(listed),
+            Err(why) => {
+                tracing::debug!(address = address.base, "Patroni does not tell who leads: {why}");
+                None
+            }
+        }
+    }
+
+    /// Notes which address is the leader's, if it is one of the settings'.
+    fn note_leader(&mut self, listed: &ClusterAnswer) {
+        let Some(leader) = listed.leader() else { return };
+        let api = leader.api.as_ref().and_then(|api| Address::new(&Secret::new(&**api)).ok());
+        let is_it = |address: &Address| api.as_ref().is_some_and(|api| api.base == address.base);
+        let address = self.addresses.iter().position(is_it);
+        if address != self.leader {
+            (self.leader, self.leader_silent) = (address, None);
+        }
     }
 
     /// What all members say of themselves, each asked at its own address.
@@ -206,7 +269,7 @@ impl Follower {
 
     /// What a member says of itself.
     async fn stand(&self, address: &Address, path: &str) -> Result<Stand, Refused> {
-        let answer = self.get(address, path).await.map_err(Refused::Silent)?;
+        let answer = self.get(address, path, self.knobs.timeout).await.map_err(Refused::Silent)?;
         match SelfAnswer::read(&answer.text) {
             Ok(own) => {
                 let holds = own.is_primary && answer.status == 200;
@@ -218,8 +281,7 @@ impl Follower {
         }
     }
 
-    async fn get(&self, address: &Address, path: &str) -> Result<Answer, String> {
-        let limit = self.knobs.timeout;
+    async fn get(&self, address: &Address, path: &str, limit: Duration) -> Result<Answer, String> {
         match timeout(limit, self.http.get(address, path)).await {
             Ok(answer) => answer,
             Err(_) => Err(format!("no answer within {limit:?}")),
@@ -244,7 +306,11 @@ impl Follower {
         if let Some(stand) = stands.first()
             && let Some(address) = self.addresses.iter().find(|address| address.base == stand.address)
         {
-            ttl = self.get(address, "/config").await.ok().and_then(|answer| answer::ttl(&answer.text));
+            ttl = self
+                .get(address, "/config", self.knobs.timeout)
+                .await
+                .ok()
+                .and_then(|answer| answer::ttl(&answer.text));
         }
         if let Some(ttl) = ttl {
             self.said.ttl = Duration::from_secs(ttl);
