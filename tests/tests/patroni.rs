@@ -139,7 +139,7 @@ async fn r02_1_without_etcd_in_failsafe_mode_writes_go_on() {
 #[ignore = "needs Patroni and etcd: cargo xtask patroni"]
 async fn r02_1_a_switchover_through_patroni_is_followed() {
     let scene = Scene::begin(true).await;
-    let patroni = Patroni::new(&scene.things.db.config().cluster.patroni).unwrap();
+    let patroni = Patroni::new(&scene.cluster.config().cluster.patroni).unwrap();
     let fault = Instant::now();
     let said = patroni.switchover(Some("n2")).await.unwrap();
     assert!(said.contains("switched over to \"n2\""), "{said}");
