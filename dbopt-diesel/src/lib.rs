@@ -43,6 +43,7 @@
 //! | `http` | yes | [`admin::router`] and [`ContextLayer`] |
 //! | `alerts` | no | mail, Slack, PagerDuty and webhooks for alerts; without it they are logged, counted and in the status |
 //! | `exporter` | no | asks node exporters how busy the nodes' machines are |
+//! | `patroni` | no | follows Patroni's leader: `cluster.mode = "patroni"` |
 //! | `dev` | no | `dev`: a local cluster of real servers for development and tests |
 //! | `migrations` | no | [`migrate`]: migrations that are proved before they run |
 //! | `agent` | no | `supervise::Machine` and `AgentClient`: what reaches a server's files for a coordinator (axum, reqwest) |

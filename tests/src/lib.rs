@@ -12,6 +12,7 @@ pub mod measure;
 pub mod migrations;
 pub mod openmetrics;
 pub mod outage;
+pub mod patroni;
 pub mod plain_writers;
 pub mod receivers;
 pub mod shelf;

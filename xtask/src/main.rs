@@ -13,6 +13,7 @@ mod failover;
 mod imports;
 mod licences;
 mod monitor;
+mod patroni;
 mod setup;
 mod shell;
 mod source;
@@ -137,6 +138,16 @@ Each run starts a primary, three replicas, writers and a coordinator. Ends with 
 lost, if the old primary acknowledged one afterwards, if there is more than one new timeline, or if the old primary does not
 come back as a replica. With --asynchronous losses are counted and allowed.",
         run: failover::run,
+    },
+    Command {
+        name: "patroni",
+        arguments: "[filter..]",
+        summary: "run the tests that are left out elsewhere: applications on the real Patroni and etcd",
+        details: "\
+Installs etcd-server (Debian) and Patroni 4.1.4 (PyPI, into a folder of its own in the cache) if they are missing; nothing is
+started as a service. Each test starts etcd and three members on free ports and takes one to three minutes: a leader is
+replaced when its lock ends, after 20 s. What is measured is printed. A filter is a part of a test's name.",
+        run: patroni::run,
     },
     Command {
         name: "ci",

@@ -40,6 +40,8 @@ pub struct Measured {
     pub outage: f64,
     /// How many bytes of log were lost, as far as is known; `None` when nobody can tell.
     pub lost_bytes: Option<u64>,
+    /// The higher timeline that was given up for it.
+    pub abandoned: Option<u32>,
 }
 
 /// How much was lost, in words.

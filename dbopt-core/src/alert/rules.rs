@@ -175,7 +175,10 @@ fn cluster(config: &Config, now: &Readings, past: &Past, found: &mut Vec<Conditi
     for Succession { from, to, timeline, measured } in &past.failovers {
         let subject = timeline.map_or_else(|| to.clone(), |timeline| Arc::from(format!("{to}, timeline {timeline}")));
         let cost = measured.as_ref().map_or(String::new(), |measured| {
-            format!(": there was none for {:.1} s, and {}", measured.outage, loss_in_words(measured.lost_bytes))
+            let back = measured.abandoned.map_or(String::new(), |abandoned| {
+                format!("; timeline regression: {abandoned} was seen before, and what was written there is lost")
+            });
+            format!(": there was none for {:.1} s, and {}{back}", measured.outage, loss_in_words(measured.lost_bytes))
         });
         let text = format!("{to} is the primary now, in place of {from}{cost}");
         let outage = measured.as_ref().map(|measured| measured.outage);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::host::HostConfig;
+use super::patroni::PatroniConfig;
 use crate::duration;
 
 /// No two probes of a node are further apart (criterion 2.4), but for what the first one takes.
@@ -19,6 +20,8 @@ pub enum Mode {
     Observe,
     /// `dbopt supervise`.
     Supervised,
+    /// Patroni: its leader is followed.
+    Patroni,
 }
 
 /// How the nodes are watched.
@@ -26,7 +29,8 @@ pub enum Mode {
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Who makes a replica the primary when it is lost: `"observe"` (default), somebody else, such as a managed service, or nobody;
-    /// `"supervised"`, `dbopt supervise`, which does not start otherwise. Never supervised beside another program that promotes.
+    /// `"supervised"`, `dbopt supervise`, which does not start otherwise; `"patroni"`, Patroni, whose leader is followed, and no other primary.
+    /// Never supervised beside another program that promotes.
     pub mode: Mode,
     /// How often every node is asked about its role and position, give or take a tenth. Default 1 s; it is also the resolution at which
     /// lag is known. Too high: a dead node is noticed late (criterion 2.4 asks for 10 s at most). Too low: needless load.
@@ -55,6 +59,8 @@ pub struct Config {
     /// old losses count against a node that was repaired.
     #[serde(with = "duration")]
     pub flap_memory: Duration,
+    /// Where Patroni is asked.
+    pub patroni: PatroniConfig,
     /// How busy the nodes' machines are, and who tells.
     pub host: HostConfig,
 }
@@ -70,6 +76,7 @@ impl Default for Config {
             hold_down: Duration::from_secs(2),
             hold_down_max: Duration::from_secs(60),
             flap_memory: Duration::from_secs(600),
+            patroni: PatroniConfig::default(),
             host: HostConfig::default(),
         }
     }
@@ -118,6 +125,7 @@ impl Config {
                 self.hold_down_max
             ));
         }
+        found.extend(self.patroni.problems(self.mode == Mode::Patroni));
         found.extend(self.host.problems());
         found
     }
@@ -130,7 +138,7 @@ mod tests {
     #[test]
     fn what_cannot_be_says_what_to_write() {
         type Change = fn(&mut Config);
-        let changes: [(Change, &str); 7] = [
+        let changes: [(Change, &str); 12] = [
             (|c| c.probe_interval = Duration::from_secs(11), "write at most \"10s\""),
             (|c| c.probe_window = 0, "cluster.probe_window = 0: write 1 to"),
             (|c| c.hold_down_max = Duration::from_secs(1), "lower the first or raise the second"),
@@ -138,6 +146,11 @@ mod tests {
             (|c| c.hold_down_max = Duration::from_secs(601), "write at most \"10m\""),
             (|c| c.host.interval = Duration::ZERO, "cluster.host.interval = 0ns: write \"1s\" to \"1h\""),
             (|c| c.host.disk_limit = 1.5, "cluster.host.disk_limit = 1.5: write a share"),
+            (|c| c.mode = Mode::Patroni, "write cluster.patroni.urls = ["),
+            (|c| c.patroni.urls = vec!["http://db1:8008".into()], "write cluster.mode = \"patroni\", or remove them"),
+            (|c| c.patroni.urls = vec!["db1:8008".into()], "number 1 must begin with http:// or https://"),
+            (|c| c.patroni.interval = Duration::from_secs(11), "cluster.patroni.interval = 11s: write \"100ms\""),
+            (|c| c.patroni.timeout = Duration::ZERO, "cluster.patroni.timeout = 0ns: write \"50ms\""),
         ];
         for (change, wanted) in changes {
             let mut config = Config::default();

@@ -12,9 +12,11 @@ use tokio::time::Instant;
 
 use super::config::Config;
 use super::host::HostReading;
+use super::patroni::Said;
 use super::state::{NodeState, NodeView, Topology};
 use super::topology::{Memory, Places, Rules, Word};
 use super::trust::Patience;
+use crate::backend::Upstream;
 use crate::position::{Lsn, Position};
 
 /// A node to watch.
@@ -245,6 +247,34 @@ impl Cluster {
         (self.snapshot.swap(after.clone()), after)
     }
 
+    /// Takes Patroni's word on who leads.
+    pub(super) fn patroni_says(&self, said: Said) {
+        if self.memory.lock().said != said {
+            self.change(|memory| memory.said = said);
+        }
+    }
+
+    /// Asks the nodes at once that may be the leader.
+    pub(super) fn recheck_leader(&self) {
+        let nodes = self.memory.lock().allowed_to_lead();
+        nodes.into_iter().for_each(|node| self.recheck(node));
+    }
+
+    /// The identity that the nodes of the cluster share, once it is known.
+    pub(super) fn system_identifier(&self) -> Option<u64> {
+        self.memory.lock().system_identifier()
+    }
+
+    /// The names that must be resolved to know which nodes are at these addresses.
+    pub(super) fn unresolved_of(&self, places: &[Upstream]) -> Vec<Arc<str>> {
+        let memory = self.memory.lock();
+        let mut names: Vec<_> =
+            places.iter().flat_map(|place| memory.places.unresolved(place, Instant::now())).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// The names that must be resolved to know which node feeds this one.
     pub(super) fn unresolved(&self, node: usize) -> Vec<Arc<str>> {
         let topology = self.topology();
@@ -280,6 +310,9 @@ impl Cluster {
         let mut changed = before.primary != after.primary;
         if let (true, Some(primary)) = (changed, after.primary) {
             tracing::info!(node = %after.nodes[primary].name, epoch = after.epoch, "primary");
+        }
+        for warning in after.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
+            tracing::warn!("{warning}");
         }
         // What the others say may be from before, and who leads now depends on it.
         if changed || !lost(before) && lost(after) {

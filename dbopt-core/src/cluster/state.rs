@@ -177,6 +177,10 @@ pub struct Topology {
     pub takeover: Option<Arc<Takeover>>,
     /// Where each timeline left the one before, where that is known.
     pub forks: Arc<BTreeMap<u32, Lsn>>,
+    /// The highest timeline that was given up for a lower one, as Patroni wanted it; 0 if that never happened.
+    pub abandoned: u32,
+    /// What somebody should know about the cluster as a whole.
+    pub warnings: Vec<String>,
 }
 
 impl Topology {
@@ -189,6 +193,9 @@ impl Topology {
     ///
     /// Nothing waits for what is lost: such a position becomes the last one of its timeline that was kept.
     pub fn carried_over(&self, position: Position) -> (Position, bool) {
+        if position.timeline > self.timeline && position.timeline <= self.abandoned {
+            return (Position { timeline: self.timeline, lsn: Lsn(0) }, true);
+        }
         takeover::carried_over(position, self.timeline, &self.forks)
     }
 

@@ -27,6 +27,8 @@ pub struct Takeover {
     ///
     /// Log is not only commits: checkpoints are in it, and transactions that were never ended.
     pub lost_bytes: Option<u64>,
+    /// The higher timeline that was seen before, if Patroni went back behind it: all that was written there is lost.
+    pub abandoned: Option<u32>,
     /// The place of the old one among the nodes.
     pub(super) node: usize,
     old_timeline: Option<u32>,
@@ -42,15 +44,25 @@ pub(super) struct Led {
     timeline: Option<u32>,
     /// The furthest that its log was seen.
     pub(super) end: Lsn,
+    /// The timeline that was given up since.
+    abandoned: Option<u32>,
 }
 
 impl Led {
     fn new(node: usize, name: &Arc<str>, report: &NodeReport) -> Self {
-        Led { node, name: name.clone(), server: report.server, timeline: report.timeline, end: report.lsn }
+        Led {
+            node,
+            name: name.clone(),
+            server: report.server,
+            timeline: report.timeline,
+            end: report.lsn,
+            abandoned: None,
+        }
     }
 
     fn is(&self, name: &Arc<str>, report: &NodeReport) -> bool {
-        (self.name == *name || self.server == report.server) && report.timeline <= self.timeline.or(report.timeline)
+        let is_same = self.abandoned.is_none() && (self.name == *name || self.server == report.server);
+        is_same && report.timeline <= self.timeline.or(report.timeline)
     }
 }
 
@@ -99,10 +111,18 @@ impl Succession {
             timeline: report.timeline,
             outage: self.trouble.take().map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
             lost_bytes: fork.map(|fork| led.end.bytes_since(fork)),
+            abandoned: led.abandoned,
             node: led.node,
             old_timeline: led.timeline,
             fork,
         }));
+    }
+
+    /// Notes that whoever leads next does so on an earlier timeline: `abandoned` is given up.
+    pub(super) fn goes_back(&mut self, abandoned: u32) {
+        if let Some(led) = &mut self.led {
+            led.abandoned = Some(abandoned);
+        }
     }
 
     /// Notes what a node says that led before: more may be lost than was seen when it was replaced.

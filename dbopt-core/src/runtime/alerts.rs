@@ -59,6 +59,7 @@ impl<B: Backend> Runtime<B> {
                 to: takeover.to.clone(),
                 outage: takeover.outage.as_secs_f64(),
                 lost_bytes: takeover.lost_bytes,
+                abandoned: takeover.abandoned,
             }),
             in_use: self.in_use(),
             max: self.budget.max(),

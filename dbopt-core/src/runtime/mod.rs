@@ -46,7 +46,7 @@ pub use transaction::{AsyncFnOnceRef, AsyncFnRef};
 use crate::alert::Alerting;
 use crate::backend::{Backend, Endpoint, Site};
 use crate::cache::Cache;
-use crate::cluster::{Cluster, HostSource, NodeState, Resolver, Watched, Watcher};
+use crate::cluster::{Cluster, Follower, HostSource, NodeState, Resolver, Watched, Watcher};
 use crate::error::{ConfigError, Error, Reason, Refusal};
 use crate::limit::Limiter;
 use crate::observe::Calls;
@@ -156,6 +156,11 @@ impl<B: Backend> Runtime<B> {
             let unheard = |i: usize| cluster.topology().nodes[i].state == NodeState::Unknown;
             join_all(watchers.iter_mut().enumerate().filter(|(i, _)| unheard(*i)).map(|(_, w)| w.ask())).await;
         }
+        let mut follower =
+            Follower::new(&config.cluster, cluster.clone()).map_err(|problems| ConfigError { problems })?;
+        if let Some(follower) = &mut follower {
+            follower.begin().await.map_err(|problems| ConfigError { problems })?;
+        }
         let cache =
             Cache::new(config.cache.clone(), config.routing.max_lag).map_err(|problems| ConfigError { problems })?;
         let limiter = limiting::limiter(&config).map_err(|problems| ConfigError { problems })?;
@@ -170,7 +175,8 @@ impl<B: Backend> Runtime<B> {
         runtime.make_outbox().await?;
         runtime.warn_of_few_replicas();
         let hosts = hosts::watchers(&runtime, &backend, &sites, &extras);
-        tasks::start(&runtime, watchers, hosts, insight::Planner::new(Arc::downgrade(&runtime), backend, sites));
+        let planner = insight::Planner::new(Arc::downgrade(&runtime), backend, sites);
+        tasks::start(&runtime, (watchers, follower), hosts, planner);
         Ok(runtime)
     }
 

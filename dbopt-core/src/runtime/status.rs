@@ -180,7 +180,7 @@ impl<B: Backend> Runtime<B> {
             health: self.health(),
             primary: topology.primary.map(|i| topology.nodes[i].name.clone()),
             nodes,
-            warnings: self.few_replicas().into_iter().chain(self.discovery.iter().flat_map(|d| d.notes())).collect(),
+            warnings: self.warnings(&topology),
             database: self.database(),
             connection_pool: ConnectionPool::new(self.budget.open(), in_use, self.budget.max()),
             connections: Connections {
@@ -205,6 +205,12 @@ impl<B: Backend> Runtime<B> {
                 .map(|(counts, node)| method(counts, &node.name))
                 .collect(),
         }
+    }
+
+    /// What is wrong with the cluster as a whole.
+    fn warnings(&self, topology: &Topology) -> Vec<String> {
+        let found = self.discovery.iter().flat_map(|discovery| discovery.notes());
+        self.few_replicas().into_iter().chain(found).chain(topology.warnings.iter().cloned()).collect()
     }
 
     /// Every node that is there.

@@ -70,5 +70,11 @@ pub(super) fn in_words(takeover: &Takeover) -> String {
     let Takeover { from, to, outage, .. } = takeover;
     let timeline = takeover.timeline.map_or(String::new(), |timeline| format!(" on timeline {timeline}"));
     let loss = crate::alert::loss_in_words(takeover.lost_bytes);
-    format!("{to} is the primary now{timeline}, in place of {from}: none for {:.1} s, {loss}", outage.as_secs_f64())
+    let back = takeover.abandoned.map_or(String::new(), |abandoned| {
+        format!("; timeline regression: {abandoned} was seen before, and what was written there is lost")
+    });
+    format!(
+        "{to} is the primary now{timeline}, in place of {from}: none for {:.1} s, {loss}{back}",
+        outage.as_secs_f64()
+    )
 }

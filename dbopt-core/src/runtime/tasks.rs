@@ -12,7 +12,7 @@ use tracing::Instrument;
 use super::Runtime;
 use super::insight::Planner;
 use crate::backend::Backend;
-use crate::cluster::{HostWatcher, Watcher};
+use crate::cluster::{Follower, HostWatcher, Watcher};
 
 /// The running loops.
 #[derive(Debug, Default)]
@@ -53,12 +53,15 @@ fn tick<B: Backend>(runtime: &Runtime<B>) -> Duration {
 
 pub(super) fn start<B: Backend>(
     runtime: &Arc<Runtime<B>>,
-    watchers: Vec<Watcher<B>>,
+    (watchers, follower): (Vec<Watcher<B>>, Option<Follower>),
     hosts: Vec<HostWatcher<B>>,
     planner: Planner<B>,
 ) {
     for watcher in watchers {
         runtime.tasks.spawn("watch a node", watcher.run());
+    }
+    if let Some(follower) = follower {
+        runtime.tasks.spawn("follow Patroni", follower.run());
     }
     for watcher in hosts {
         runtime.tasks.spawn("watch a node's machine", watcher.run());

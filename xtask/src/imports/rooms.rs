@@ -27,7 +27,7 @@ pub(super) const CONFINED: &[Confined] = &[
     Confined { name: "quick_cache", modules: &["cache/l1"] },
     Confined { name: "redis", modules: &["cache/l2", "cache/backplane", "limit/remote", "redis_link"] },
     Confined { name: "lettre", modules: &["alert/channel"] },
-    Confined { name: "hyper_util", modules: &["alert/channel", "cluster/host"] },
+    Confined { name: "hyper_util", modules: &["alert/channel", "cluster/host", "cluster/patroni"] },
     Confined { name: "sqlparser", modules: &["schema/lint"] },
     Confined { name: "diesel", modules: &[] },
     Confined { name: "diesel_async", modules: &[] },

@@ -1,6 +1,6 @@
 # Installs PostgreSQL's, Redis' and Prometheus' programs on Debian and Ubuntu, as root. Their packages would also create a cluster and
 # start services: that is prevented here, and what prevents it is taken away again at the end.
-# Arguments: what to install, `postgresql`, `redis`, `prometheus` and `prometheus-alertmanager`.
+# Arguments: what to install, `postgresql`, `redis`, `prometheus`, `prometheus-alertmanager`, `etcd-server` and `python3-pip`.
 set -eu
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 PATH=$PATH:/usr/sbin:/sbin
@@ -29,7 +29,7 @@ trap 'exit 130' INT TERM HUP
 forbid_starting() {
     if [ -e "$policy" ] && ! grep -q "$mark" "$policy"; then
         # The machine's own rule stays; it has to forbid the same.
-        for service in postgresql redis-server prometheus prometheus-alertmanager; do
+        for service in postgresql redis-server prometheus prometheus-alertmanager etcd; do
             answer=0
             "$policy" "$service" start >/dev/null 2>&1 || answer=$?
             [ "$answer" -eq 101 ] || die "$policy would let $service start"
@@ -70,7 +70,7 @@ choose() {
                 return 1
             fi
             ;;
-        prometheus | prometheus-alertmanager)
+        prometheus | prometheus-alertmanager | etcd-server | python3-pip)
             exists "$wanted" || return 1
             packages="$packages $wanted"
             ;;
@@ -100,6 +100,8 @@ install || { update && choose "$@" && install; } || {
     die 'apt-get install failed'
 }
 # A new package's service would start with the next boot.
-for service in redis-server valkey-server prometheus prometheus-alertmanager; do
-    case " $packages " in *" $service "*) update-rc.d "$service" disable >/dev/null 2>&1 || true ;; esac
+for service in redis-server valkey-server prometheus prometheus-alertmanager etcd; do
+    package=$service
+    [ "$service" != etcd ] || package=etcd-server
+    case " $packages " in *" $package "*) update-rc.d "$service" disable >/dev/null 2>&1 || true ;; esac
 done

@@ -3,10 +3,13 @@
 mod advice;
 mod detect;
 mod install;
+mod patroni;
 
 use crate::{no_arguments, shell, term};
 use anyhow::{Context, Result, bail};
 use detect::{Found, Place};
+
+pub(crate) use patroni::ensure_patroni;
 
 /// What `cargo xtask monitor` runs, each with the package that Debian has it in.
 const MONITORING: [(&str, &str); 4] = [

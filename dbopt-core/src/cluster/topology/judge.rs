@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Heard, Leadership, Memory, Progress, Rules, Word};
+use super::{Authority, Heard, Leadership, Memory, Progress, Rules, Word};
 use crate::backend::{NodeReport, Role};
 use crate::cluster::lag::Lag;
 use crate::cluster::reach::Reached;
@@ -135,7 +135,7 @@ impl Memory {
         }
         match report.role {
             Role::Primary if leadership.primary == Some(i) => None,
-            Role::Primary => because(NodeState::Fenced, fenced(report, leadership)),
+            Role::Primary => because(NodeState::Fenced, fenced(i, report, leadership)),
             Role::Replica => self.astray(i, heard, leadership).or_else(|| self.cut_off(i, report)),
         }
     }
@@ -199,12 +199,20 @@ fn receiver(report: &NodeReport) -> Receiver {
     }
 }
 
-fn fenced(report: &NodeReport, leadership: &Leadership) -> String {
+fn fenced(i: usize, report: &NodeReport, leadership: &Leadership) -> String {
     let timeline = report.timeline.unwrap_or(0);
+    let disowned = match &leadership.authority {
+        Authority::Only(nodes, words) if !nodes.contains(&i) => Some(words),
+        _ => None,
+    };
     if report.read_only {
         "a primary that is closed to writes (default_transaction_read_only)".into()
     } else if timeline < leadership.highest {
         format!("a stale primary: it is on timeline {timeline}, and there is timeline {}", leadership.highest)
+    } else if let Some(words) = disowned {
+        format!(
+            "a primary that Patroni does not stand for: {words}; is its own Patroni gone? Start it, or stop the server"
+        )
     } else if leadership.undecided {
         format!("one of several primaries on timeline {timeline}, and nothing tells which is right: stop the others")
     } else {

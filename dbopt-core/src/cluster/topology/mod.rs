@@ -1,6 +1,9 @@
 //! The cluster as it was last seen, decided from the nodes' own reports. Pure.
 
+mod authority;
 mod judge;
+#[cfg(test)]
+mod patroni_tests;
 mod places;
 #[cfg(test)]
 mod tests;
@@ -13,12 +16,14 @@ use tokio::time::Instant;
 
 use super::host::{HostReading, LastReading, Limits};
 use super::lag::{Lag, LsnRing};
+use super::patroni::Said;
 use super::reach::Progress;
 use super::state::{Feeder, NodeState, NodeView, Topology};
 use super::takeover::Succession;
 use super::trust::{Patience, Reputation};
 use crate::backend::{NodeReport, Role, ServerMark};
 use crate::position::Lsn;
+use authority::{Authority, Regression};
 pub(super) use places::Places;
 
 /// The last word of a node, or why there is none.
@@ -79,6 +84,11 @@ pub(super) struct Memory {
     /// Where each timeline left the one before, where that is known.
     forks: Arc<BTreeMap<u32, Lsn>>,
     pub(super) past: Succession,
+    /// Patroni's last word.
+    pub(super) said: Said,
+    regression: Regression,
+    /// The highest timeline that was given up for a lower one.
+    abandoned: u32,
     epoch: u64,
     primary: Option<usize>,
 }
@@ -105,6 +115,7 @@ struct Leadership {
     highest: u32,
     /// Several lead on the same timeline, and nothing tells which one is right.
     undecided: bool,
+    authority: Authority,
 }
 
 impl Memory {
@@ -126,10 +137,15 @@ impl Memory {
         }
     }
 
+    pub(super) fn system_identifier(&self) -> Option<u64> {
+        self.system_identifier
+    }
+
     /// The snapshot that follows from the nodes' words.
     pub(super) fn topology(&mut self, now: Instant, rules: &Rules) -> Topology {
         self.adopt_identity();
         self.note_feeders();
+        self.note_regression(now);
         let leadership = self.leadership();
         let primary = leadership.primary;
         if let Some(Heard { report, asked, .. }) = primary.and_then(|i| self.nodes[i].heard().cloned()) {
@@ -155,6 +171,8 @@ impl Memory {
             timeline: self.highest_timeline,
             takeover: self.past.latest.clone(),
             forks: self.forks.clone(),
+            abandoned: self.abandoned,
+            warnings: self.warnings(),
         }
     }
 
@@ -219,19 +237,21 @@ impl Memory {
         (0..self.nodes.len()).map(stands_for).collect()
     }
 
-    /// The primary is the node that is not in recovery, belongs to the cluster and has the highest timeline.
+    /// The primary is the node that is not in recovery, belongs to the cluster and has the highest timeline; and, where Patroni is
+    /// followed, is its leader.
     ///
     /// A lower one than was ever seen, or than a replica is streaming, is refused. Of equals the one that was primary before stays so;
     /// else the one that more replicas follow; else none is: a write on the wrong one would be lost.
     fn leadership(&self) -> Leadership {
         let twins = self.twins();
+        let (authority, _) = self.authority();
         let kin = |i: &usize| self.is_kin(*i) && twins[*i].is_none();
         let timeline = |i: usize| self.nodes[i].report().and_then(|r| r.timeline).unwrap_or(0);
-        let candidates: Vec<usize> = (0..self.nodes.len()).filter(kin).filter(|i| self.may_lead(*i)).collect();
-        let followed = (0..self.nodes.len()).filter(kin).filter(|i| self.streams(*i)).map(timeline).max();
-        let seen = self.highest_timeline.max(followed.unwrap_or(0));
-        let highest = candidates.iter().map(|&i| timeline(i)).max().unwrap_or(0).max(seen);
-        let leaders: Vec<usize> = candidates.into_iter().filter(|&i| timeline(i) == highest).collect();
+        let candidates = (0..self.nodes.len()).filter(kin).filter(|i| self.may_lead(*i));
+        let highest = self.highest_seen();
+        let is_back = |i: usize| self.regression.accepts(&self.nodes[i].name, timeline(i));
+        let leads = |i: &usize| authority.allows(*i) && (timeline(*i) == highest || is_back(*i));
+        let leaders: Vec<usize> = candidates.filter(leads).collect();
         let followers = |leader: usize| {
             let follows = |i: &usize| self.nodes[*i].feeder.as_ref().and_then(|feeder| feeder.node) == Some(leader);
             (0..self.nodes.len()).filter(kin).filter(|i| self.streams(*i)).filter(follows).count()
@@ -243,7 +263,7 @@ impl Memory {
             (_, [only], _) | (_, _, [only]) => Some(*only),
             _ => None,
         };
-        Leadership { primary, twins, highest, undecided: primary.is_none() && leaders.len() > 1 }
+        Leadership { primary, twins, highest, undecided: primary.is_none() && leaders.len() > 1, authority }
     }
 
     fn is_kin(&self, i: usize) -> bool {

@@ -2,7 +2,7 @@ use super::*;
 use crate::backend::{ServerMark, Upstream};
 use crate::cluster::state::Receiver;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 const RULES: Rules = Rules {
     max_lag: Duration::from_secs(5),
@@ -16,7 +16,7 @@ const RULES: Rules = Rules {
     reading_holds: Duration::from_secs(30),
 };
 
-fn report(role: Role, timeline: u32, lsn: u64) -> NodeReport {
+pub(super) fn report(role: Role, timeline: u32, lsn: u64) -> NodeReport {
     NodeReport {
         role,
         system_identifier: 7,
@@ -31,27 +31,27 @@ fn report(role: Role, timeline: u32, lsn: u64) -> NodeReport {
     }
 }
 
-fn primary(timeline: u32, lsn: u64) -> NodeReport {
+pub(super) fn primary(timeline: u32, lsn: u64) -> NodeReport {
     report(Role::Primary, timeline, lsn)
 }
 
-fn replica(timeline: u32, lsn: u64) -> NodeReport {
+pub(super) fn replica(timeline: u32, lsn: u64) -> NodeReport {
     report(Role::Replica, timeline, lsn)
 }
 
-fn silent(why: &str) -> Result<NodeReport, String> {
+pub(super) fn silent(why: &str) -> Result<NodeReport, String> {
     Err(why.into())
 }
 
 /// Nodes n0, n1, ... at 10.0.0.0, 10.0.0.1, ...
-fn memory(nodes: usize) -> Memory {
+pub(super) fn memory(nodes: usize) -> Memory {
     let names: Vec<Arc<str>> = (0..nodes).map(|i| Arc::from(format!("n{i}"))).collect();
     let places = (0..nodes).map(|i| Some((Arc::from(format!("10.0.0.{i}")), 5432))).collect();
     Memory::new(&names, Places::new(places))
 }
 
 /// All nodes speak at `now`, in their order; servers are told apart by their place.
-fn hear(memory: &mut Memory, now: Instant, words: Vec<Result<NodeReport, String>>) -> Topology {
+pub(super) fn hear(memory: &mut Memory, now: Instant, words: Vec<Result<NodeReport, String>>) -> Topology {
     for (i, word) in words.into_iter().enumerate() {
         memory.nodes[i].word = match word {
             Err(why) => Word::Silent(why),
@@ -66,15 +66,15 @@ fn hear(memory: &mut Memory, now: Instant, words: Vec<Result<NodeReport, String>
     memory.topology(now, &RULES)
 }
 
-fn look(memory: &mut Memory, words: Vec<NodeReport>) -> Topology {
+pub(super) fn look(memory: &mut Memory, words: Vec<NodeReport>) -> Topology {
     hear(memory, Instant::now(), words.into_iter().map(Ok).collect())
 }
 
-fn states(topology: &Topology) -> Vec<NodeState> {
+pub(super) fn states(topology: &Topology) -> Vec<NodeState> {
     topology.nodes.iter().map(|node| node.state).collect()
 }
 
-fn cause(topology: &Topology, i: usize) -> &str {
+pub(super) fn cause(topology: &Topology, i: usize) -> &str {
     topology.nodes[i].cause.as_deref().unwrap_or_default()
 }
 

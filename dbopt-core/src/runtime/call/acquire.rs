@@ -119,7 +119,7 @@ impl<B: Backend> Call<'_, B> {
             return;
         };
         let topology = self.runtime.cluster.topology();
-        if topology.timeline > token.timeline && topology.carried_over(token).1 && context.lost_writes() {
+        if topology.timeline != token.timeline && topology.carried_over(token).1 && context.lost_writes() {
             self.runtime.takeovers.token_lost();
             tracing::debug!(method = self.op.name(), %token, "what its caller had written was lost in a failover");
         }

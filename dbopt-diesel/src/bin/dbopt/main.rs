@@ -40,6 +40,8 @@ enum Command {
     Agent(agent::Args),
     /// Make another node the primary, by plan
     Switchover(supervise::SwitchoverArgs),
+    /// Have Patroni make a replica anew from the leader
+    Reinitialize(supervise::ReinitializeArgs),
     /// Who is told when something is wrong: try it out, and look what is
     Alerts(alerts::Args),
 }
@@ -54,6 +56,7 @@ async fn main() -> ExitCode {
         Command::Agent(args) => agent::run(args).await,
         Command::Supervise(args) => supervise::run(args).await,
         Command::Switchover(args) => supervise::switchover(args).await,
+        Command::Reinitialize(args) => supervise::reinitialize(args).await,
         Command::Migrate(args) => migrate::run(args).await,
     };
     result.unwrap_or_else(|error| {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args as ClapArgs;
 use dbopt_diesel::Config;
-use dbopt_diesel::core::cluster::Mode;
+use dbopt_diesel::core::cluster::{Mode, Patroni};
 use dbopt_diesel::supervise::{AgentClient, Readiness, Supervisor, grants};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -16,6 +16,10 @@ use crate::Outcome;
 /// What is said when the settings do not want it.
 const NOT_WANTED: &str = "cluster.mode is \"observe\": somebody else promotes, or nobody. If that shall be dbopt, and no other program \
     (Patroni, a managed service) does, write `[cluster] mode = \"supervised\"`";
+
+/// What is said when Patroni promotes.
+const PATRONI_DOES: &str = "cluster.mode is \"patroni\": Patroni promotes, and a second coordinator would make a second primary. Stop Patroni for \
+    good before you write `[cluster] mode = \"supervised\"`";
 
 /// Watches all servers of the settings, and makes a replica the primary when it is lost.
 ///
@@ -34,12 +38,20 @@ pub(crate) struct Args {
     synchronous: bool,
 }
 
-/// Makes another node the primary, without losing a write. Run it while no `dbopt supervise` holds the votes, or on stopping it.
+/// Makes another node the primary, without losing a write. Run it while no `dbopt supervise` holds the votes, or on stopping it. With
+/// cluster.mode = "patroni" it is Patroni that does it.
 #[derive(ClapArgs)]
 pub(crate) struct SwitchoverArgs {
-    /// The node's name; the replica that has most without it
+    /// The node's name, with Patroni the member's; the replica that has most without it
     #[arg(long, value_name = "NODE")]
     to: Option<String>,
+}
+
+/// Has Patroni make a replica anew from the leader, where it cannot follow any more: all that it has is thrown away.
+#[derive(ClapArgs)]
+pub(crate) struct ReinitializeArgs {
+    /// The member's name
+    member: String,
 }
 
 pub(crate) async fn run(args: Args) -> Outcome {
@@ -50,12 +62,13 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let mut config = Config::load()?;
     config.supervise.synchronous |= args.synchronous;
     let wanted = config.cluster.mode == Mode::Supervised;
+    let unwanted = if config.cluster.mode == Mode::Patroni { PATRONI_DOES } else { NOT_WANTED };
     let mut supervisor = Supervisor::new(&config)?;
     if args.check {
         let readiness = supervisor.check().await;
         print(&readiness);
         if !wanted {
-            println!("- {NOT_WANTED}");
+            println!("- {unwanted}");
         }
         return Ok(match (readiness.is_ready() && wanted, readiness.findings.is_empty()) {
             (true, true) => ExitCode::SUCCESS,
@@ -64,7 +77,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
         });
     }
     if !wanted {
-        return Err(NOT_WANTED.into());
+        return Err(unwanted.into());
     }
     log();
     let agents = std::mem::take(&mut config.supervise.agents);
@@ -85,7 +98,12 @@ pub(crate) async fn run(args: Args) -> Outcome {
 
 pub(crate) async fn switchover(args: SwitchoverArgs) -> Outcome {
     log();
-    let mut supervisor = Supervisor::new(&Config::load()?)?;
+    let config = Config::load()?;
+    if config.cluster.mode == Mode::Patroni {
+        println!("{}", Patroni::new(&config.cluster.patroni)?.switchover(args.to.as_deref()).await?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut supervisor = Supervisor::new(&config)?;
     let primary = supervisor.switchover(args.to.as_deref()).await?;
     println!("{primary} is the primary");
     // Replicas are repointed, and the old primary's state is told.
@@ -95,6 +113,15 @@ pub(crate) async fn switchover(args: SwitchoverArgs) -> Outcome {
     for problem in supervisor.check().await.problems() {
         println!("- {problem}");
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn reinitialize(args: ReinitializeArgs) -> Outcome {
+    let config = Config::load()?;
+    if config.cluster.mode != Mode::Patroni {
+        return Err("only Patroni is told to: cluster.mode is not \"patroni\". Elsewhere copy the replica with pg_basebackup".into());
+    }
+    println!("{}", Patroni::new(&config.cluster.patroni)?.reinitialize(&args.member).await?);
     Ok(ExitCode::SUCCESS)
 }
 

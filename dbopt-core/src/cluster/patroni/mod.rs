@@ -1,0 +1,14 @@
+//! Patroni's word on who leads: its REST API is asked again and again, and its leader is followed where SQL confirms it.
+
+mod answer;
+mod ask;
+mod command;
+mod config;
+mod follow;
+mod lead;
+mod settled;
+
+pub use command::{Patroni, PatroniError};
+pub use config::PatroniConfig;
+pub(crate) use follow::Follower;
+pub(in crate::cluster) use lead::{Lead, Member, Said};

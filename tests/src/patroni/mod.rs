@@ -1,0 +1,12 @@
+//! Patroni for tests: its words played by a small web server, and the real one on servers of its own.
+
+mod played;
+mod pulse;
+mod real;
+
+pub use played::{Played, listed, own};
+pub use pulse::{Pulse, Served};
+pub use real::{Member, PatroniCluster};
+
+/// What the tests on the real Patroni say of themselves while they are left out.
+pub const NEEDS: &str = "needs Patroni and etcd: cargo xtask patroni";

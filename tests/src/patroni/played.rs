@@ -1,0 +1,132 @@
+//! A web server that says what Patroni would.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, Response, Uri, Version};
+use dbopt_diesel::dev::{Cluster, Node};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// A request that was made.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// GET or POST, and the path.
+    pub what: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: String,
+    /// The version of HTTP.
+    pub version: Version,
+}
+
+#[derive(Debug, Default)]
+struct Words {
+    answers: HashMap<String, (u16, String)>,
+    hangs: bool,
+    asked: Vec<Asked>,
+}
+
+/// One member's REST API.
+#[derive(Debug)]
+pub struct Played {
+    port: u16,
+    words: Arc<Mutex<Words>>,
+    server: JoinHandle<()>,
+}
+
+impl Played {
+    /// A server on a free port that answers 503 to everything.
+    pub async fn start() -> Played {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("its address").port();
+        let words = Arc::<Mutex<Words>>::default();
+        let app = Router::new().fallback(answer).with_state(words.clone());
+        let server = tokio::spawn(async move { drop(axum::serve(listener, app).await) });
+        Played { port, words, server }
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// What it answers to this path from now on.
+    pub fn says(&self, path: &str, status: u16, body: impl ToString) {
+        self.words.lock().answers.insert(path.into(), (status, body.to_string()));
+    }
+
+    /// From now on it knows nobody's word: as without its store.
+    pub fn forgets(&self, path: &str) {
+        self.words.lock().answers.remove(path);
+    }
+
+    /// Whether it takes connections and says nothing.
+    pub fn hangs(&self, hangs: bool) {
+        self.words.lock().hangs = hangs;
+    }
+
+    /// What it was asked.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.words.lock().asked.clone()
+    }
+}
+
+impl Drop for Played {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn answer(
+    State(words): State<Arc<Mutex<Words>>>,
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
+    let body = String::from_utf8_lossy(&body).into_owned();
+    let (found, hangs) = {
+        let mut words = words.lock();
+        words.asked.push(Asked { what: format!("{method} {}", uri.path()), headers, body, version });
+        (words.answers.get(uri.path()).cloned(), words.hangs)
+    };
+    if hangs {
+        std::future::pending::<()>().await;
+    }
+    let (status, text) = found.unwrap_or((503, "{}".into()));
+    Response::builder().status(status).body(Body::from(text)).expect("an answer")
+}
+
+/// The answer to `/cluster` for these nodes, of which one may be the leader; each with the address of its Patroni, where there is one.
+pub fn listed(cluster: &Cluster, leader: Option<usize>, apis: &[&Played]) -> Value {
+    let member = |(i, node): (usize, &Node)| {
+        let mut member = json!({
+            "name": node.name(), "role": if leader == Some(i) { "leader" } else { "replica" }, "state": "running", "host": "127.0.0.1",
+            "port": node.port(), "timeline": 1, "lag": 0,
+        });
+        if let Some(api) = apis.get(i) {
+            member["api_url"] = format!("{}/patroni", api.url()).into();
+        }
+        member
+    };
+    json!({ "members": cluster.nodes().iter().enumerate().map(member).collect::<Vec<_>>(), "scope": "dbopt" })
+}
+
+/// The answer to `/patroni` of the node: what its server is now.
+pub async fn own(node: &Node) -> Value {
+    let text = async |sql: &str| node.query_text(sql).await.expect("an answer").unwrap_or_default();
+    let role = if node.is_primary().await.expect("an answer") { "primary" } else { "replica" };
+    json!({
+        "state": "running", "role": role, "postmaster_start_time": text("SELECT pg_postmaster_start_time()::text").await,
+        "database_system_identifier": text("SELECT system_identifier::text FROM pg_control_system()").await,
+        "patroni": { "version": "4.1.4", "scope": "dbopt", "name": node.name() },
+    })
+}
