@@ -38,7 +38,7 @@ use hedge::Hedge;
 pub struct Call<'a, B: Backend> {
     pub(super) runtime: &'a Arc<Runtime<B>>,
     pub(super) op: &'static Op,
-    counts: Arc<MethodCalls>,
+    counts: &'a MethodCalls,
     context: Option<Context>,
     started: Instant,
     deadline: Instant,
