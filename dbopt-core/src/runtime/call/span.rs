@@ -3,6 +3,7 @@
 //! Names of fields are those of OpenTelemetry's conventions for databases, where these have one.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tracing::field::Empty;
@@ -34,7 +35,7 @@ impl CallSpan {
                 dbopt.node = Empty,
                 dbopt.cache = Empty,
                 otel.status_code = Empty,
-                error.r#type = Empty,
+                "error.type" = Empty,
             )
         });
         CallSpan(span.filter(|span| !span.is_disabled()))
@@ -54,15 +55,21 @@ impl CallSpan {
 
     /// Asking a pool for a connection, as a part of it.
     #[inline]
-    pub(super) async fn waits<F: Future>(&self, node: impl FnOnce() -> Arc<str>, lane: Lane, work: F) -> F::Output {
+    pub(super) async fn waits<F: Future>(
+        &self,
+        node: impl FnOnce() -> Arc<str>,
+        lane: Lane,
+        work: Pin<&mut F>,
+    ) -> F::Output {
         let Some(call) = &self.0 else { return work.await };
-        let part = info_span!(target: "dbopt::pool", parent: call, "pool wait", dbopt.node = &*node(), dbopt.lane = lane.name());
+        let (node, lane) = (node(), lane.name());
+        let part = info_span!(target: "dbopt::pool", parent: call, "pool wait", dbopt.node = &*node, dbopt.lane = lane);
         work.instrument(part).await
     }
 
     /// Asking Redis, and whoever loads the same, as a part of it.
     #[inline]
-    pub(in crate::runtime) async fn looks<F: Future>(&self, work: F) -> F::Output {
+    pub(in crate::runtime) async fn looks<F: Future>(&self, work: Pin<&mut F>) -> F::Output {
         let Some(call) = &self.0 else { return work.await };
         work.instrument(info_span!(target: "dbopt::cache", parent: call, "cache look-up")).await
     }
