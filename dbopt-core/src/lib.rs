@@ -44,6 +44,7 @@ pub mod key;
 pub mod limit;
 pub mod observe;
 pub mod op;
+mod owner;
 pub mod pool;
 pub mod position;
 pub mod query;

@@ -2,11 +2,16 @@
 
 #[path = "demo/figures.rs"]
 mod figures;
+#[path = "demo/rate.rs"]
+mod rate;
+#[path = "demo/server.rs"]
+mod server;
+#[path = "demo/steps.rs"]
+mod steps;
 
-use std::cell::Cell;
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -14,18 +19,14 @@ use clap::{Parser, Subcommand};
 use dbopt_diesel::dev::Cluster;
 use dbopt_diesel::{Config, Conn};
 use diesel_async::AsyncConnection as _;
-use figures::{Figures, Metrics, figures};
+use figures::{Figures, figures};
 use flights::load::{self, JANUARY_NOW, Source};
 use flights::migrate::migrate;
 use flights::serve::{self, Listen};
 use flights::traffic::Traffic;
-use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::Url;
-use serde_json::json;
-use tempfile::TempDir;
+use server::Server;
+use steps::{Steps, bar};
 use tokio::io::AsyncReadExt;
-use tokio::process::{Child, ChildStdin, Command};
-use tokio::time::Instant;
 
 /// Starts a primary, three replicas and the service on this machine, drives traffic at it, and shows what happened.
 #[derive(Parser)]
@@ -54,6 +55,8 @@ enum Role {
     /// The service, as a process of its own that ends when its standard input does.
     #[command(hide = true)]
     Serve(Listen),
+    /// Requests at a rate, whether or not earlier ones are answered, and how long they took.
+    Load(rate::Load),
 }
 
 #[tokio::main]
@@ -65,15 +68,21 @@ async fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     flights::log("warn");
+    let work = async {
+        match &cli.role {
+            Some(Role::Load(load)) => rate::run(load).await,
+            _ => demo(&cli).await,
+        }
+    };
     // Dropping the demo is what ends its servers, so Ctrl-C needs no more than this.
     tokio::select! {
-        done = demo(&cli) => done,
+        done = work => done,
         () = serve::signal() => Ok(ExitCode::from(130)),
     }
 }
 
-async fn demo(cli: &Cli) -> anyhow::Result<ExitCode> {
-    let steps = Steps::new();
+/// A cluster with the flights of a January, and the service on it.
+async fn stage(admin: Option<SocketAddr>, steps: &Steps) -> anyhow::Result<(Cluster, Server)> {
     steps.begin("starting a primary, three replicas and Redis");
     let cluster = Cluster::builder().replicas(3).start().await?;
     steps.done(&format!("{} servers started", cluster.nodes().len()));
@@ -89,9 +98,15 @@ async fn demo(cli: &Cli) -> anyhow::Result<ExitCode> {
 
     steps.begin("waiting for the replicas and the service");
     cluster.wait_caught_up(Duration::from_secs(30)).await?;
-    let mut server = Server::start(&cluster, cli.admin_listen)?;
+    let mut server = Server::start(&cluster, admin)?;
     server.ready().await?;
     steps.done(&format!("the service listens on {}", server.service));
+    Ok((cluster, server))
+}
+
+async fn demo(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let steps = Steps::new();
+    let (cluster, mut server) = stage(cli.admin_listen, &steps).await?;
 
     let traffic = Traffic { base: server.service.clone(), users: cli.users };
     let duration = Duration::from_secs(cli.seconds);
@@ -122,82 +137,6 @@ async fn demo(cli: &Cli) -> anyhow::Result<ExitCode> {
     Ok(if report.errors + report.stale_reads == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The service in a process of its own, so that its work and ours are not mixed up.
-struct Server {
-    child: Child,
-    // Apart from the child, because waiting for a child closes its input.
-    input: Option<ChildStdin>,
-    service: Url,
-    admin: Url,
-    // The configuration has the servers' addresses; it and the log go with us.
-    folder: TempDir,
-}
-
-impl Server {
-    fn start(cluster: &Cluster, admin: Option<SocketAddr>) -> anyhow::Result<Self> {
-        let (service, admin) = (address(8080)?, admin.map_or_else(|| address(9090), Ok)?);
-        let folder = tempfile::tempdir()?;
-        let nodes = cluster.nodes().iter().map(|node| json!({ "name": node.name(), "url": node.url() }));
-        let redis = cluster.redis().map(|redis| redis.url()).unwrap_or_default();
-        let config = json!({ "database": { "nodes": nodes.collect::<Vec<_>>() }, "cache": { "redis": redis } });
-        let config = toml::to_string(&config)?;
-        write_private(&folder.path().join("dbopt.toml"), &config)?;
-
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("serve").arg("--listen").arg(service.to_string()).arg("--admin-listen").arg(admin.to_string());
-        // Whatever the user has set for an application of his own is not for this one.
-        std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("DBOPT_")).for_each(
-            |name| {
-                command.env_remove(name);
-            },
-        );
-        command.env("DBOPT_CONFIG", folder.path().join("dbopt.toml"));
-        command.stdin(Stdio::piped()).stderr(std::fs::File::create(folder.path().join("log"))?);
-        // It is told to end by the end of its input, not by the Ctrl-C that is meant for us.
-        #[cfg(unix)]
-        command.process_group(0);
-        let mut child = command.kill_on_drop(true).spawn()?;
-        let input = child.stdin.take();
-        let url = |address: SocketAddr| format!("http://{address}/").parse();
-        Ok(Server { child, input, service: url(service)?, admin: url(admin)?, folder })
-    }
-
-    async fn ready(&mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while Instant::now() < deadline {
-            if self.child.try_wait()?.is_some() {
-                bail!("the service did not start: {}", self.ended().await);
-            }
-            let health = reqwest::get(self.admin.join("health/ready")?).await;
-            if health.is_ok_and(|answer| answer.status().is_success()) {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        bail!("the service was not ready after 30 s; its log says:\n{}", self.log())
-    }
-
-    async fn metrics(&self) -> anyhow::Result<Metrics> {
-        let metrics = reqwest::get(self.admin.join("metrics/json")?).await?.error_for_status()?;
-        Ok(metrics.json().await?)
-    }
-
-    async fn ended(&mut self) -> String {
-        let status = self.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
-        format!("{status}; its log says:\n{}", self.log())
-    }
-
-    async fn stop(mut self) {
-        drop(self.input.take());
-        // What has not ended by then is killed as `self` is dropped.
-        let _ = tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await;
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
-    }
-}
-
 /// Done when the process that started us is gone, however it went: then our standard input ends.
 async fn owner_gone() {
     let mut rest = Vec::new();
@@ -219,47 +158,4 @@ fn where_to_look(cluster: &Cluster, server: &Server) -> String {
         "log",
         folder.path().join("log").display(),
     )
-}
-
-/// What is being done, and what is done with the time it took.
-struct Steps {
-    spinner: ProgressBar,
-    since: Cell<Instant>,
-}
-
-impl Steps {
-    fn new() -> Self {
-        Steps { spinner: ProgressBar::new_spinner(), since: Cell::new(Instant::now()) }
-    }
-
-    fn begin(&self, what: &'static str) {
-        self.spinner.set_message(what);
-        self.spinner.enable_steady_tick(Duration::from_millis(100));
-    }
-
-    fn done(&self, what: &str) {
-        let took = self.since.replace(Instant::now()).elapsed();
-        self.spinner.disable_steady_tick();
-        self.spinner.suspend(|| eprintln!("{:>6.1} s  {what}", took.as_secs_f64()));
-    }
-}
-
-fn bar(template: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(0).with_style(style)
-}
-
-/// The usual port where it is free, so that people find it; else any.
-fn address(usual: u16) -> anyhow::Result<SocketAddr> {
-    let at = |port| TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port)));
-    Ok(at(usual).or_else(|_| at(0))?.local_addr()?)
-}
-
-fn write_private(file: &Path, text: &str) -> anyhow::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    std::io::Write::write_all(&mut options.open(file)?, text.as_bytes())?;
-    Ok(())
 }

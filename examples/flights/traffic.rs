@@ -3,8 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use chrono::Days;
+use anyhow::Context as _;
 use futures_util::future::join_all;
 use hdrhistogram::Histogram;
 use reqwest::header::HeaderValue;
@@ -14,9 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::load::JANUARY_NOW;
-use crate::models::{Flight, HOME, Status};
-use crate::query::Page;
+use crate::models::Flight;
+use crate::requests::{a_look, scheduled_flights, success};
 
 /// Header that carries what a user has written from one request to the next.
 const TOKEN: &str = "dbopt-token";
@@ -118,29 +116,7 @@ impl Traffic {
 
     /// Enough flights that have not left yet: those of the users first, the popular ones last.
     async fn scheduled_flights(&self, client: &Client) -> anyhow::Result<Vec<Flight>> {
-        let wanted = self.users * FLIGHTS_PER_USER + POPULAR_FLIGHTS;
-        let mut found = Vec::new();
-        let today = JANUARY_NOW.with_timezone(&HOME).date_naive();
-        for date in (1..=14).filter_map(|days| today.checked_add_days(Days::new(days))) {
-            let mut after = None::<String>;
-            loop {
-                let mut url = self.url(&format!("flights?date={date}&limit=200"))?;
-                if let Some(after) = &after {
-                    url.query_pairs_mut().append_pair("after", after);
-                }
-                let page: Page = client.get(url).send().await?.error_for_status()?.json().await?;
-                found.extend(page.flights.into_iter().filter(|flight| flight.status == Status::Scheduled));
-                if found.len() >= wanted {
-                    found.truncate(wanted);
-                    return Ok(found);
-                }
-                match page.next {
-                    Some(next) => after = Some(next),
-                    None => break,
-                }
-            }
-        }
-        bail!("{} scheduled flights are too few for {} users; has `flights load` run?", found.len(), self.users)
+        scheduled_flights(client, &self.base, self.users * FLIGHTS_PER_USER + POPULAR_FLIGHTS).await
     }
 
     fn url(&self, path: &str) -> anyhow::Result<Url> {
@@ -197,19 +173,7 @@ impl User<'_> {
 
     async fn look_around(&mut self) -> anyhow::Result<()> {
         let flight = self.any_flight();
-        let date = flight.sched_dep.with_timezone(&HOME).date_naive();
-        let Flight { id, carrier, origin, dest, sched_dep, .. } = &flight;
-        let path = match self.random.u32(..100) {
-            0..20 => format!("flights?origin={origin}&dest={dest}&date={date}"),
-            20..40 => format!("flights?carrier={carrier}&date={date}&limit=20"),
-            40..60 => format!("airports/{origin}/board?at={}", sched_dep.format("%FT%H:00:00Z")),
-            60..75 => format!("flights/{id}"),
-            75..90 => format!("flights/{id}/status"),
-            90..97 => format!("flights/{id}/bookings"),
-            97 => "stats/delays?by=carrier".to_owned(),
-            98 => "stats/delays?by=origin".to_owned(),
-            _ => "stats/delays?by=hour".to_owned(),
-        };
+        let path = a_look(&flight, &mut self.random);
         self.read::<IgnoredAny>(&path, None).await?;
         Ok(())
     }
@@ -336,14 +300,6 @@ impl Tally {
             error_samples: self.samples,
         }
     }
-}
-
-async fn success(response: Response) -> anyhow::Result<Response> {
-    if response.status().is_success() {
-        return Ok(response);
-    }
-    let (url, status) = (response.url().clone(), response.status());
-    bail!("{url} answered {status}: {}", response.text().await.unwrap_or_default())
 }
 
 fn micros(since: Instant) -> u64 {

@@ -34,7 +34,7 @@ try {
   }
   // Every chart has a picture of its own and says in words what it shows.
   const charts = await page.locator(".plot").all();
-  assert.equal(charts.length, 8);
+  assert.equal(charts.length, 10);
   for (const chart of charts) {
     await chart.scrollIntoViewIfNeeded();
     await chart.locator(".u-over").hover();

@@ -12,6 +12,7 @@ mod demo;
 mod failover;
 mod imports;
 mod licences;
+mod load;
 mod monitor;
 mod patroni;
 mod setup;
@@ -48,6 +49,23 @@ free ports, and drives HTTP traffic at it. Everything it started ends with it (C
 
 Further arguments are passed on to the demo program.",
         run: demo::run,
+    },
+    Command {
+        name: "load",
+        arguments: "[--url URL] [--rate N] [--for TIME] [--connections N] [--writes N] [--json FILE]",
+        summary: "send requests to `flights` at a rate, and tell how long they took",
+        details: "\
+Requests are sent when they are due, whether or not earlier ones are answered, and latencies are counted from that moment: while
+the service stands still, everybody who would have asked counts as waiting. Beside it, the time from the moment a request was sent.
+Without --url a cluster and the service are started on free ports, and ended afterwards. Ends with exit code 1 if a request failed.
+
+  --url URL        where a `flights` service listens
+  --rate N         requests in a second (500)
+  --for TIME       for how long (30s)
+  --connections N  how many requests may be under way at once (64)
+  --writes N       how many of 100 requests write (10)
+  --json FILE      write the figures to FILE",
+        run: load::run,
     },
     Command {
         name: "monitor",

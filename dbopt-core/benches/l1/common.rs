@@ -1,9 +1,10 @@
-//! Alternating rounds, ratios with their spread, allocations; a method that is answered by dbopt's cache.
+//! A method that is answered by dbopt's cache, and what it is asked for.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "../measure/mod.rs"]
+mod measure;
+
 use std::future::Future;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -14,33 +15,11 @@ use dbopt_core::key::with_key;
 use serde::Serialize;
 use tokio::time::Instant;
 
+pub(crate) use measure::{Counting, allocations, rounds, spread, table};
+
 const WARM_UP: usize = 2000;
 
 pub(crate) type Value = Arc<[u8; 200]>;
-
-/// Counts allocations of the whole process.
-pub(crate) struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-#[allow(unsafe_code, reason = "only an allocator can count allocations")]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-pub(crate) fn allocations() -> u64 {
-    ALLOCATIONS.load(Ordering::Relaxed)
-}
 
 /// dbopt's cache as a runtime holds it.
 pub(crate) struct Ours {
@@ -128,28 +107,6 @@ where
     let end = spans.iter().map(|(_, end)| *end).max();
     let took = start.zip(end).map_or(Duration::ZERO, |(start, end)| end - start);
     took.as_nanos() as f64 / (tasks * each) as f64
-}
-
-/// The median of `values` with their least and greatest, as text.
-pub(crate) fn spread(mut values: Vec<f64>) -> (f64, String) {
-    values.sort_by(f64::total_cmp);
-    let median = values[values.len() / 2];
-    (median, format!("{median:.3} [{:.3}-{:.3}]", values[0], values[values.len() - 1]))
-}
-
-/// How many rounds, and how long each: `BENCH_ROUNDS` and `BENCH_MILLIS` change them.
-pub(crate) fn rounds() -> (usize, Duration) {
-    let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
-    (number("BENCH_ROUNDS", 11) as usize, Duration::from_millis(number("BENCH_MILLIS", 40)))
-}
-
-/// Prints a table: each contender's median, and the first one's ratio to it round by round.
-pub(crate) fn table(title: &str, names: &[&str], times: &[Vec<f64>]) {
-    println!("\n{title}");
-    for (name, mine) in names.iter().zip(times) {
-        let ratios = times[0].iter().zip(mine).map(|(ours, other)| ours / other).collect();
-        println!("  {name:<42} {:>9.1} ns   dbopt is {} of it", spread(mine.clone()).0, spread(ratios).1);
-    }
 }
 
 /// A generator of numbers that is the same in every run.

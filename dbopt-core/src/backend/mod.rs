@@ -65,6 +65,8 @@ pub struct OnBehalf<'a> {
     pub context: Option<&'a Context>,
     /// How long the call waited for the connection.
     pub waited: Duration,
+    /// The call in a trace, where there is one; what runs for it is a part of that.
+    pub span: Option<&'a tracing::Span>,
 }
 
 /// Why no connection could be opened.

@@ -11,9 +11,10 @@ use tokio::time::Instant;
 use super::config::Config;
 use super::rules::Rules;
 use super::state::{A_MOMENT, Decision, Failure, Life, Machine, State, Transition};
-use super::stripes::{Alone, Stripes};
+use super::stripes::Stripes;
 use crate::backend::{ConnectError, Fault};
 use crate::op::Lane;
+use crate::owner::Alone;
 use crate::random;
 
 /// The circuit of one lane on one node.

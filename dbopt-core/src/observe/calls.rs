@@ -1,14 +1,15 @@
 //! Calls, counted per method, node and lane.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::histogram::{Histogram, HistogramCounts};
+use super::striped::Striped;
+use super::table::Table;
 use crate::op::{Lane, Op};
 
 /// How a call ended, as far as dbopt can tell.
@@ -25,7 +26,7 @@ pub enum Outcome {
 /// The calls of one method on one node and lane.
 #[derive(Debug, Default)]
 pub struct Series {
-    latency: Histogram,
+    latency: Striped,
     application_errors: AtomicU64,
     infrastructure_errors: AtomicU64,
     /// What of all latencies was spent on other nodes before.
@@ -47,6 +48,7 @@ impl Series {
     }
 
     /// Counts one call.
+    #[inline]
     pub fn record(&self, outcome: Outcome, took: Duration) {
         self.latency.record(took);
         match outcome {
@@ -76,6 +78,7 @@ impl fmt::Debug for MethodCalls {
 
 impl MethodCalls {
     /// The counters of one node and lane.
+    #[inline]
     pub fn series(&self, node: usize, lane: Lane) -> &Series {
         self.series[node * Lane::ALL.len() + lane.index()].get_or_init(Box::default)
     }
@@ -118,9 +121,8 @@ pub struct CallCounts {
 #[derive(Debug, Default)]
 pub struct Calls {
     nodes: usize,
-    /// By the method's id; replaced whole when a new method is seen.
-    methods: ArcSwap<Vec<Option<Arc<MethodCalls>>>>,
-    adding: Mutex<()>,
+    /// By the method's id.
+    methods: Table<MethodCalls>,
     /// What was counted of nodes before others took their places.
     before: Mutex<Vec<CallCounts>>,
 }
@@ -132,33 +134,20 @@ impl Calls {
     }
 
     /// The counters of `op`.
-    pub fn method(&self, op: &'static Op) -> Arc<MethodCalls> {
-        let id = op.id();
-        if let Some(Some(known)) = self.methods.load().get(id) {
-            return known.clone();
-        }
-        let _one_at_a_time = self.adding.lock();
-        if let Some(Some(known)) = self.methods.load().get(id) {
-            return known.clone();
-        }
-        let added = Arc::new(MethodCalls {
+    #[inline]
+    pub fn method(&self, op: &'static Op) -> &MethodCalls {
+        self.methods.get_or_init(op.id(), || MethodCalls {
             op,
             series: (0..self.nodes * Lane::ALL.len()).map(|_| OnceLock::new()).collect(),
             refused: AtomicU64::new(0),
             rerun: AtomicU64::new(0),
-        });
-        let mut methods = Vec::clone(&self.methods.load());
-        methods.resize(methods.len().max(id + 1), None);
-        methods[id] = Some(added.clone());
-        self.methods.store(Arc::new(methods));
-        added
+        })
     }
 
     /// Everything counted so far, method by method.
     pub fn counts(&self) -> Vec<CallCounts> {
-        let methods = self.methods.load();
         let mut all = Vec::new();
-        for method in methods.iter().flatten() {
+        for method in self.methods.iter() {
             for (i, series) in method.series.iter().enumerate() {
                 let Some(series) = series.get() else { continue };
                 all.push(CallCounts {
@@ -202,16 +191,13 @@ impl Calls {
 
     /// Every method that was called, by its id.
     pub fn names(&self) -> Vec<(usize, &'static str)> {
-        let methods = self.methods.load();
-        methods.iter().flatten().map(|method| (method.op.id(), method.op.name())).collect()
+        self.methods.iter().map(|method| (method.op.id(), method.op.name())).collect()
     }
 
     /// Per method: calls that no node took, and bodies run again on another node.
     pub fn refused_and_rerun(&self) -> Vec<(&'static str, u64, u64)> {
         self.methods
-            .load()
             .iter()
-            .flatten()
             .map(|m| (m.op.name(), m.refused.load(Ordering::Relaxed), m.rerun.load(Ordering::Relaxed)))
             .collect()
     }

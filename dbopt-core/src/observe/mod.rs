@@ -10,6 +10,8 @@ mod limits;
 mod nodes;
 mod resilience;
 mod statements;
+mod striped;
+mod table;
 mod takeovers;
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::marker::PhantomData;
+use std::pin::pin;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -315,8 +316,12 @@ where
         };
         let deadline = call.deadline();
         let located = async || timeout_at(deadline, runtime.locate()).await.ok().flatten();
-        let load = match lookup.next(deadline, located).await {
-            Step::Hit(value) => return Next::Return(Ok(value)),
+        let step = call.span.looks(pin!(lookup.next(deadline, located))).await;
+        let load = match step {
+            Step::Hit(value) => {
+                call.span.cache("hit");
+                return Next::Return(Ok(value));
+            }
             Step::Load(load) => load,
             Step::OutOfTime => {
                 let error = call.out_of_time(Waiting::OtherLoad);
@@ -327,6 +332,7 @@ where
                 None => self.lookup.as_ref().map(Lookup::apart).unwrap_or_default(),
             },
         };
+        call.span.cache("miss");
         call.require(load.required(), load.needs_primary());
         self.load = Some(load);
         Next::Load(call)

@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Runtime;
 use crate::backend::Backend;
-use crate::cluster::NodeState;
+use crate::cluster::{NodeState, NodeView};
 use crate::observe::{CallCounts, HistogramCounts};
 use crate::op::Lane;
 
@@ -55,6 +55,8 @@ pub struct Sample {
     pub waiting: usize,
     /// Look-ups in the cache that needed no load, in percent; absent if there were none.
     pub hit_rate_percent: Option<f64>,
+    /// Calls admitted by rate limits, per second, those included that were admitted without Redis or as an administrator asked.
+    pub admitted_per_second: f64,
     /// Calls refused by rate limits, per second.
     pub refused_per_second: f64,
     /// Every node.
@@ -70,6 +72,8 @@ pub struct NodeSample {
     pub lag_seconds: Option<f64>,
     /// Calls that ended there, per second, whatever their lane.
     pub calls_per_second: f64,
+    /// How much of its machine's processors is in use, in percent; absent where nobody can tell.
+    pub cpu_percent: Option<f64>,
 }
 
 /// Everything that only grows, at one moment.
@@ -81,6 +85,7 @@ struct Totals {
     latency: HistogramCounts,
     lookups: u64,
     hits: u64,
+    admitted: u64,
     refused: u64,
 }
 
@@ -105,8 +110,17 @@ impl Totals {
 struct Standing {
     utilization_percent: f64,
     waiting: usize,
-    /// Name and lag of every node, with its place.
-    nodes: Vec<(usize, Arc<str>, Option<f64>)>,
+    nodes: Vec<StandingNode>,
+}
+
+/// How a node stands.
+#[derive(Debug)]
+struct StandingNode {
+    /// Its place in the configuration.
+    place: usize,
+    name: Arc<str>,
+    lag_seconds: Option<f64>,
+    cpu: Option<f64>,
 }
 
 fn sample(number: u64, before: &Totals, after: &Totals, standing: Standing, elapsed: Duration) -> Sample {
@@ -128,14 +142,16 @@ fn sample(number: u64, before: &Totals, after: &Totals, standing: Standing, elap
         utilization_percent: standing.utilization_percent,
         waiting: standing.waiting,
         hit_rate_percent: (lookups > 0).then(|| 100.0 * hits.min(lookups) as f64 / lookups as f64),
+        admitted_per_second: rate(before.admitted, after.admitted),
         refused_per_second: rate(before.refused, after.refused),
         nodes: standing
             .nodes
             .into_iter()
-            .map(|(node, name, lag_seconds)| NodeSample {
-                calls_per_second: rate(calls_of(before, node), calls_of(after, node)),
-                name,
-                lag_seconds,
+            .map(|node| NodeSample {
+                calls_per_second: rate(calls_of(before, node.place), calls_of(after, node.place)),
+                name: node.name,
+                lag_seconds: node.lag_seconds,
+                cpu_percent: node.cpu.map(|share| share * 100.0),
             })
             .collect(),
     }
@@ -222,10 +238,12 @@ impl<B: Backend> Runtime<B> {
 
     fn totals(&self) -> Totals {
         let cache = self.cache.status();
+        let checks = self.limiter.status().methods;
         Totals {
             lookups: cache.hits + cache.misses,
             hits: cache.hits,
-            refused: self.limiter.status().methods.iter().map(|checks| checks.refused).sum(),
+            admitted: checks.iter().map(|checks| checks.admitted + checks.bypassed + checks.degraded).sum(),
+            refused: checks.iter().map(|checks| checks.refused).sum(),
             ..Totals::new(self.pools.len(), &self.calls.counts())
         }
     }
@@ -233,10 +251,16 @@ impl<B: Backend> Runtime<B> {
     fn standing(&self) -> Standing {
         let topology = self.cluster.topology();
         let there = topology.nodes.iter().enumerate().filter(|(_, node)| node.state != NodeState::Vacant);
+        let standing = |(place, node): (usize, &NodeView)| StandingNode {
+            place,
+            name: node.name.clone(),
+            lag_seconds: node.lag.seconds(),
+            cpu: node.host.cpu,
+        };
         Standing {
             utilization_percent: 100.0 * self.in_use() as f64 / self.budget.max() as f64,
             waiting: self.pools.iter().flatten().map(|pool| pool.status().waiting).sum(),
-            nodes: there.map(|(i, node)| (i, node.name.clone(), node.lag.seconds())).collect(),
+            nodes: there.map(standing).collect(),
         }
     }
 }
@@ -265,19 +289,21 @@ mod tests {
     fn a_sample_tells_of_its_own_time_only() {
         let before = Totals::new(2, &[counts(0, Lane::Write, 10, 0, 0), counts(1, Lane::Read, 1000, 1000, 5)]);
         let mut after = Totals::new(2, &[counts(0, Lane::Write, 30, 0, 0), counts(1, Lane::Read, 1198, 1002, 9)]);
-        (after.lookups, after.hits, after.refused) = (50, 40, 6);
+        (after.lookups, after.hits, after.refused, after.admitted) = (50, 40, 6, 8);
+        let node = |place, name: &str, lag_seconds, cpu| StandingNode { place, name: name.into(), lag_seconds, cpu };
         let standing = Standing {
             utilization_percent: 12.5,
             waiting: 3,
-            nodes: vec![(0, "a".into(), Some(0.0)), (1, "b".into(), None)],
+            nodes: vec![node(0, "a", Some(0.0), Some(0.5)), node(1, "b", None, None)],
         };
         let sample = sample(9, &before, &after, standing, Duration::from_secs(2));
         assert_eq!(sample.calls_per_second, [100.0, 10.0, 0.0]);
-        assert_eq!((sample.errors_per_second, sample.refused_per_second), (2.0, 3.0));
+        assert_eq!((sample.errors_per_second, sample.refused_per_second, sample.admitted_per_second), (2.0, 3.0, 4.0));
         assert_eq!((sample.hit_rate_percent, sample.waiting, sample.utilization_percent), (Some(80.0), 3, 12.5));
         assert!(sample.p50_ms.is_some_and(|p50| p50 < 1.0), "the slow ones were before: {sample:?}");
-        let nodes: Vec<_> = sample.nodes.iter().map(|n| (&*n.name, n.calls_per_second, n.lag_seconds)).collect();
-        assert_eq!(nodes, [("a", 10.0, Some(0.0)), ("b", 100.0, None)]);
+        let told = |n: &NodeSample| (n.name.to_string(), n.calls_per_second, n.lag_seconds, n.cpu_percent);
+        let nodes: Vec<_> = sample.nodes.iter().map(told).collect();
+        assert_eq!(nodes, [("a".to_owned(), 10.0, Some(0.0), Some(50.0)), ("b".to_owned(), 100.0, None, None)]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod invalidations;
 mod outbox;
 mod pending;
 mod session;
+mod span;
 mod tap;
 mod wire;
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use dbopt_core::op::Op;
 use dbopt_core::query::{Insight, Known, Scope};
 use tokio::time::Instant;
+use tracing::Span;
 
+use super::span::{self, Server};
 use super::wire::TEXT_LIMIT;
 
 /// What was sent and is not answered yet; kept only when somebody watches.
@@ -21,6 +23,8 @@ pub(super) struct Pending {
     described: Option<Known>,
     /// For whom the statements are that are sent now.
     on_behalf: OnBehalf,
+    /// Where they are sent.
+    server: Server,
     /// For calls that belong to nothing, each alone.
     own_scope: Option<Arc<Scope>>,
     queue: VecDeque<Sent>,
@@ -50,6 +54,8 @@ pub(super) struct OnBehalf {
     pub(super) scope: Weak<Scope>,
     /// What its call has waited; of the first statement only.
     pub(super) waited: Duration,
+    /// The call, where it is traced.
+    pub(super) span: Option<Span>,
 }
 
 enum Sent {
@@ -74,12 +80,21 @@ pub(super) struct Run {
     at: Instant,
     first_row_at: Option<Instant>,
     pub(super) rows: u64,
+    /// Where it is traced.
+    pub(super) span: Option<Span>,
 }
 
 impl Run {
     fn new(text: Text, on_behalf: OnBehalf) -> Self {
         let at = Instant::now();
-        Run { text, on_behalf, identity: 0, values: None, at, first_row_at: None, rows: 0 }
+        Run { text, on_behalf, identity: 0, values: None, at, first_row_at: None, rows: 0, span: None }
+    }
+
+    /// The same, as a part of its call's trace.
+    fn traced(mut self, server: &Server) -> Self {
+        let OnBehalf { op, span, .. } = &self.on_behalf;
+        self.span = span.as_ref().map(|call| span::begin(call, *op, &self.text.sql, server));
+        self
     }
 
     pub(super) fn sql(&self) -> &Arc<str> {
@@ -114,9 +129,19 @@ impl Pending {
     }
 
     /// From here on statements are for another call. `None`: for one that belongs to nothing.
-    pub(super) fn works_for(&mut self, op: &'static Op, scope: Option<&Arc<Scope>>, waited: Duration) {
+    pub(super) fn works_for(&mut self, call: dbopt_core::backend::OnBehalf<'_>, scope: Option<&Arc<Scope>>) {
         let scope = scope.or(self.own_scope.as_ref()).map(Arc::downgrade).unwrap_or_default();
-        self.on_behalf = OnBehalf { op: Some(op), scope, waited };
+        self.on_behalf = OnBehalf { op: Some(call.op), scope, waited: call.waited, span: call.span.cloned() };
+    }
+
+    /// Where the statements are sent, for traces.
+    pub(super) fn is_at(&mut self, server: Server) {
+        self.server = server;
+    }
+
+    /// What is sent from now on is no part of the call's trace, which ends when nobody holds it.
+    pub(super) fn trace_over(&mut self) {
+        self.on_behalf.span = None;
     }
 
     /// A call alone has ended: what it repeated can be told.
@@ -154,13 +179,13 @@ impl Pending {
             b'B' => self.binds(body),
             b'E' => {
                 let text = self.texts.get(&self.bound.name).cloned().unwrap_or_else(|| self.unseen());
-                let mut run = Run::new(text, self.behalf());
+                let mut run = Run::new(text, self.behalf()).traced(&self.server);
                 (run.identity, run.values) = (self.bound.identity, self.bound.values.take());
                 self.queue.push_back(Sent::Execute(run));
             }
             b'Q' => {
                 let text = self.text(next(), TEXT_LIMIT);
-                let mut run = Run::new(text, self.behalf());
+                let mut run = Run::new(text, self.behalf()).traced(&self.server);
                 run.identity = run.known().map_or(0, |known| known.identity(&[]));
                 self.queue.push_back(Sent::Simple(run));
             }

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::pending::{Pending, Run};
+use super::span::{self, Server};
 use crate::statement::{End, Statement, StatementWatch};
 
 /// The state of a connection, written by its task and read by whoever holds it.
@@ -50,6 +51,8 @@ pub(crate) struct Wire {
     insight: Option<(Arc<Insight>, Place)>,
     /// Whether the connection works for a call that belongs to nothing.
     alone: AtomicBool,
+    /// Whether it works for a call that is traced.
+    traced: AtomicBool,
     /// Whether the session is set up, so that statements are the application's.
     watching: AtomicBool,
     pending: Mutex<Pending>,
@@ -96,6 +99,7 @@ impl Wire {
             watch,
             insight,
             alone: AtomicBool::new(false),
+            traced: AtomicBool::new(false),
             watching: AtomicBool::new(false),
             pending: Mutex::new(pending),
         })
@@ -119,12 +123,21 @@ impl Wire {
             let scope = insight.scope_of(on_behalf.context);
             self.call_over();
             self.alone.store(scope.is_none(), Ordering::Relaxed);
-            self.pending.lock().works_for(on_behalf.op, scope.as_ref(), on_behalf.waited);
+            self.traced.store(on_behalf.span.is_some(), Ordering::Relaxed);
+            self.pending.lock().works_for(on_behalf, scope.as_ref());
         }
+    }
+
+    /// Says where it leads, for traces.
+    pub(crate) fn is_at(&self, host: &str, port: u16) {
+        self.pending.lock().is_at(Server { node: self.node.clone(), host: host.into(), port });
     }
 
     /// The call is over that the connection worked for.
     pub(super) fn call_over(&self) {
+        if self.traced.swap(false, Ordering::Relaxed) {
+            self.pending.lock().trace_over();
+        }
         if self.alone.swap(false, Ordering::Relaxed) {
             self.pending.lock().call_over();
         }
@@ -385,6 +398,9 @@ impl Wire {
     fn ended(&self, run: Run, end: impl FnOnce(bool) -> End) {
         let (first_row, total) = (run.first_row(), run.total());
         let end = end(self.watch.is_some());
+        if let Some(span) = &run.span {
+            span::end(span, run.rows, &end);
+        }
         if let (Some((insight, place)), Some(known)) = (&self.insight, run.known()) {
             let times = Times { waited: run.on_behalf.waited, first_row, total };
             let (outcome, sqlstate) = match end {

@@ -57,6 +57,7 @@ pub(crate) async fn open(opening: Opening) -> Result<Conn, ConnectError> {
 pub(super) async fn log_in(opening: &Opening) -> Result<LoggedIn, ConnectError> {
     let Opening { node, address, .. } = opening;
     let wire = Wire::new(node.clone(), opening.watch.clone(), opening.insight.clone());
+    wire.is_at(&address.host(), address.port);
     let mut login = address.login.clone();
     if login.get_application_name().is_none() {
         login.application_name(opening.application);

@@ -81,6 +81,14 @@ impl Address {
     }
 
     /// The host and port, without anything secret.
+    /// The host's name or address, or the folder of the socket.
+    pub(crate) fn host(&self) -> String {
+        match &self.host {
+            Host::Tcp(host) => host.to_string(),
+            Host::Unix(path) => path.display().to_string(),
+        }
+    }
+
     pub(crate) fn name(&self) -> String {
         match &self.host {
             Host::Tcp(host) => match self.at {

@@ -1,5 +1,6 @@
 //! From the call to a connection that is ready for its body.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
@@ -40,6 +41,7 @@ impl<B: Backend> Call<'_, B> {
                     self.counts.refused();
                 }
                 self.outcome = Outcome::InfrastructureError;
+                self.span.ended(self.outcome);
                 self.own_error = Some(error.clone());
                 Err(error.into())
             }
@@ -67,6 +69,7 @@ impl<B: Backend> Call<'_, B> {
             match self.try_target(target).await {
                 Ok(lease) => {
                     self.at = Some(target);
+                    self.span.at(|| self.runtime.cluster.name(target.node));
                     if !self.runtime.config.breaker.slow_call.is_zero() {
                         self.got_at = Instant::now();
                     }
@@ -174,8 +177,9 @@ impl<B: Backend> Call<'_, B> {
         }
         // A pooled connection may have died a moment ago: those that did are closed, and the next one is tried.
         loop {
-            let mut lease =
-                pool.acquire(self.op, self.deadline, !context::must_not_queue()).await.map_err(Refused::Here)?;
+            let lent = pin!(pool.acquire(self.op, self.deadline, !context::must_not_queue()));
+            let lent = self.span.waits(|| runtime.cluster.name(target.node), target.lane, lent).await;
+            let mut lease = lent.map_err(Refused::Here)?;
             if self.is_outdated(target) {
                 lease.close();
                 return Err(Refused::Outdated);
@@ -236,7 +240,7 @@ impl<B: Backend> Call<'_, B> {
     pub(super) fn puts_its_name_on(&self, lease: &mut Lease<B>) {
         if self.runtime.insight.is_enabled() {
             let (context, waited) = (self.context.as_ref(), self.started.elapsed());
-            lease.works_for(OnBehalf { op: self.op, context, waited });
+            lease.works_for(OnBehalf { op: self.op, context, waited, span: self.span.get() });
         }
     }
 

@@ -324,6 +324,7 @@ impl<B: Backend> Call<'_, B> {
 
     fn record(&mut self, outcome: Outcome) {
         self.outcome = outcome;
+        self.span.ended(outcome);
         self.stand_in = None;
         self.charge_time();
         if let Some(target) = self.at {

@@ -186,6 +186,7 @@ impl<B: Backend> Call<'_, B> {
         let mut other_lost = pin!(cluster.lost(other));
         let mut timer = pin!(sleep_until(self.deadline));
         poll_fn(|cx| {
+            let _part = self.span.enter();
             if let Poll::Ready(result) = first.as_mut().poll(cx) {
                 return Poll::Ready(Race::First(Attempt::Done(result)));
             }

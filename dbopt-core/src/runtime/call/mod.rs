@@ -10,6 +10,7 @@ mod end;
 mod fate;
 mod hedge;
 mod primary;
+mod span;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -33,12 +34,13 @@ use crate::route::{Plan, Target};
 use after::After;
 pub use hedge::Begun;
 use hedge::Hedge;
+use span::CallSpan;
 
 /// One call of a method, from its routing to its result.
 pub struct Call<'a, B: Backend> {
     pub(super) runtime: &'a Arc<Runtime<B>>,
     pub(super) op: &'static Op,
-    counts: Arc<MethodCalls>,
+    counts: &'a MethodCalls,
     context: Option<Context>,
     started: Instant,
     deadline: Instant,
@@ -76,6 +78,8 @@ pub struct Call<'a, B: Backend> {
     stand_in: Option<SemaphorePermit<'a>>,
     /// Its second attempt on another replica, while there is one.
     hedge: Option<Box<Hedge<B>>>,
+    /// What traces show of it.
+    pub(super) span: CallSpan,
 }
 
 /// How one run of a body ended.
@@ -124,6 +128,7 @@ impl<'a, B: Backend> Call<'a, B> {
             came_at: started,
             stand_in: None,
             hedge: None,
+            span: CallSpan::begin(op),
         }
     }
 
@@ -188,6 +193,7 @@ impl<'a, B: Backend> Call<'a, B> {
         let mut lost = pin!(cluster.lost(node));
         let mut timer = pin!(sleep_until(until));
         poll_fn(|cx| {
+            let _part = self.span.enter();
             if let Poll::Ready(result) = body.as_mut().poll(cx) {
                 return Poll::Ready(Attempt::Done(result));
             }

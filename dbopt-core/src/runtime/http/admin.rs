@@ -36,15 +36,24 @@ pub fn router<B: Backend>(runtime: Arc<Runtime<B>>) -> Router {
 }
 
 async fn metrics<B: Backend>(State(runtime): State<Arc<Runtime<B>>>, headers: HeaderMap) -> Response {
-    let (content_type, text) = match accept::wants_classic(&headers) {
-        true => ("text/plain; version=0.0.4; charset=utf-8", observe::classic(&runtime.metrics())),
-        false => ("application/openmetrics-text; version=1.0.0; charset=utf-8", runtime.metrics()),
+    let (content_type, classic) = match accept::wants_classic(&headers) {
+        true => ("text/plain; version=0.0.4; charset=utf-8", true),
+        false => ("application/openmetrics-text; version=1.0.0; charset=utf-8", false),
     };
-    ([(header::CONTENT_TYPE, content_type), (header::VARY, "accept")], text).into_response()
+    let text = move || if classic { observe::classic(&runtime.metrics()) } else { runtime.metrics() };
+    match apart(text).await {
+        Ok(text) => ([(header::CONTENT_TYPE, content_type), (header::VARY, "accept")], text).into_response(),
+        Err(code) => code.into_response(),
+    }
 }
 
 async fn status<B: Backend>(State(runtime): State<Arc<Runtime<B>>>) -> Response {
-    Json(runtime.status()).into_response()
+    apart(move || Json(runtime.status()).into_response()).await.into_response()
+}
+
+/// Gathers a long answer on a thread apart: milliseconds of work would keep calls waiting that share a worker with it.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StatusCode> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 async fn health<B: Backend>(State(runtime): State<Arc<Runtime<B>>>) -> Response {
