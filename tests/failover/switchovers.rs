@@ -43,7 +43,12 @@ pub(super) async fn run(n: usize) -> ExitCode {
             println!("{}", String::from_utf8_lossy(&out.stdout));
         }
         for failure in writers.failures() {
-            println!("DEBUG {:?} {:?} after began (took {took:?}): {}", failure.began.checked_duration_since(began), failure.ended.checked_duration_since(began), failure.text);
+            println!(
+                "DEBUG {:?} {:?} after began (took {took:?}): {}",
+                failure.began.checked_duration_since(began),
+                failure.ended.checked_duration_since(began),
+                failure.text
+            );
         }
         assert!(writers.failures().is_empty());
         println!("{number:>3}  {primary:<10} {:>4.2} s {:>13} {open:>9}", took.as_secs_f64(), writers.failures().len());

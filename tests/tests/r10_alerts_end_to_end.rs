@@ -175,7 +175,7 @@ impl World {
         self.fires(Rule::Stray, "primary", async || ()).await;
         let leader = Place { host: "127.0.0.1".into(), port: self.cluster.replica(1).port() };
         let conninfo = self.conninfo().await;
-        let order = Rejoin { node: old.name().into(), leader, conninfo, slot: "primary".into() };
+        let order = Rejoin { node: old.name().into(), leader, conninfo, slot: "primary".into(), fell_behind: false };
         LocalAgent::new(self.cluster.clone()).rejoin(order).await.unwrap();
         self.is_over(Rule::Stray, "primary", async || ()).await;
     }

@@ -186,6 +186,40 @@ async fn r02_1_a_planned_change_of_the_primary_costs_no_caller_an_error() {
     assert_eq!(things.db.status().failovers.lost_bytes, Some(0));
 }
 
+/// A session that is opened after the primary was closed says nothing of it when it begins: what it said at its start counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r02_1_a_new_session_of_a_closed_primary_takes_no_write() {
+    let cluster = cluster(1).await;
+    let mut config = config(&cluster);
+    // Nobody else notices that it was closed.
+    config.cluster.probe_interval = Duration::from_secs(60);
+    (config.pool.min, config.pool.max) = (3, 12);
+    let things = Things { db: connect(config).await };
+    let open = async || sessions(&cluster).await.get(&("primary".to_owned(), "write".to_owned())).copied().unwrap_or(0);
+    let mut busy = JoinSet::new();
+    for _ in 0..open().await {
+        let things = things.clone();
+        busy.spawn(async move { things.slow_write(1.5).await });
+    }
+    let before = open().await;
+    let running =
+        "SELECT count(*)::text FROM pg_stat_activity WHERE application_name = 'dbopt write' AND state = 'active'";
+    let all = before.to_string();
+    until("all are busy", PATIENCE, async || cluster.primary().query_text(running).await.unwrap() == Some(all.clone()))
+        .await;
+    cluster.primary().set("default_transaction_read_only", "on").await.unwrap();
+    let write = tokio::spawn({
+        let things = things.clone();
+        async move { things.set(1, 7).await }
+    });
+    until("it waits", PATIENCE, async || things.db.status().primary_waits.waiting == 1).await;
+    cluster.primary().set("default_transaction_read_only", "off").await.unwrap();
+    write.await.unwrap().unwrap();
+    while let Some(done) = busy.join_next().await {
+        done.unwrap().unwrap();
+    }
+}
+
 /// A replica that lacks the last writes is promoted: how much is lost and how long it took is said, counted and told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r02_5_people_are_told_how_long_a_failover_took_and_how_much_it_lost() {

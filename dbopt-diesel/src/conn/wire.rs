@@ -106,8 +106,9 @@ impl Wire {
     }
 
     /// Start-up is over: from here on every byte belongs to a message.
-    pub(crate) fn start(&self, standby: bool) {
+    pub(crate) fn start(&self, standby: bool, read_only: bool) {
         self.standby.store(standby, Ordering::Relaxed);
+        self.read_only.store(read_only, Ordering::Relaxed);
         self.active.store(true, Ordering::Release);
     }
 

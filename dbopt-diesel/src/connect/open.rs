@@ -85,7 +85,8 @@ pub(super) async fn log_in(opening: &Opening) -> Result<LoggedIn, ConnectError> 
     let canceller = Arc::new(Canceller { address: address.clone(), token: client.cancel_token() });
     let driver = Driver::new(task, wire.clone(), canceller.clone());
     let report = ask(&client, address).await?;
-    wire.start(report.role == Role::Replica);
+    // What the server has said so far was not listened to.
+    wire.start(report.role == Role::Replica, report.read_only);
     if opening.needs_primary && report.role == Role::Replica {
         return Err(ConnectError::new(
             Reason::WrongServer,

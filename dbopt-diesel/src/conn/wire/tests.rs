@@ -9,7 +9,7 @@ fn wire() -> (Arc<Wire>, Arc<Mutex<Vec<Statement>>>) {
     let sink = seen.clone();
     let watch: Arc<dyn StatementWatch> = Arc::new(move |s: &Statement| sink.lock().push(s.clone()));
     let wire = Wire::new("n".into(), Some(watch), None);
-    wire.start(false);
+    wire.start(false, false);
     wire.watch_from_now();
     (wire, seen)
 }
