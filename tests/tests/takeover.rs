@@ -191,8 +191,8 @@ async fn r02_1_a_planned_change_of_the_primary_costs_no_caller_an_error() {
 async fn r02_1_a_new_session_of_a_closed_primary_takes_no_write() {
     let cluster = cluster(1).await;
     let mut config = config(&cluster);
-    // Nobody else notices that it was closed.
-    config.cluster.probe_interval = Duration::from_secs(60);
+    // Nobody else notices at once that it was closed.
+    config.cluster.probe_interval = Duration::from_secs(10);
     (config.pool.min, config.pool.max) = (3, 12);
     let things = Things { db: connect(config).await };
     let open = async || sessions(&cluster).await.get(&("primary".to_owned(), "write".to_owned())).copied().unwrap_or(0);
