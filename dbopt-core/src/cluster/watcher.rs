@@ -18,6 +18,9 @@ use crate::random;
 /// How often a node is asked at least whose return is awaited.
 const SOON: Duration = Duration::from_secs(2);
 
+/// For how long nodes are asked ten times as often when the primary is lost: callers wait for another one.
+const HASTE: Duration = Duration::from_secs(30);
+
 /// Asks one node again and again.
 pub struct Watcher<B: Backend> {
     backend: Arc<B>,
@@ -30,6 +33,8 @@ pub struct Watcher<B: Backend> {
     answers: Answers,
     /// When the last probe began.
     asked: Instant,
+    /// Since when there has been no primary, as far as it has noticed.
+    leaderless: Option<Instant>,
 }
 
 impl<B: Backend> Watcher<B> {
@@ -44,6 +49,7 @@ impl<B: Backend> Watcher<B> {
             known: None,
             answers: Answers::default(),
             asked: Instant::now(),
+            leaderless: None,
         }
     }
 
@@ -64,10 +70,16 @@ impl<B: Backend> Watcher<B> {
         }
     }
 
-    /// A node that is lost is asked often enough to be back soon after it is well.
-    fn interval(&self) -> Duration {
+    /// A node that is lost is asked often enough to be back soon after it is well, and any node that may be the next primary.
+    fn interval(&mut self) -> Duration {
         let usual = self.cluster.config().probe_interval;
-        match self.cluster.topology().nodes[self.node].state {
+        let topology = self.cluster.topology();
+        let is_awaited = topology.primary.is_none() && topology.epoch > 0;
+        self.leaderless = is_awaited.then(|| self.leaderless.unwrap_or_else(Instant::now));
+        if self.leaderless.is_some_and(|since| since.elapsed() < HASTE) {
+            return usual.min(SOON) / 10;
+        }
+        match topology.nodes[self.node].state {
             NodeState::Unreachable | NodeState::Returning => usual.min(SOON),
             _ => usual,
         }
@@ -145,8 +157,8 @@ impl<B: Backend> Watcher<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::ConnectError;
     use crate::backend::fake::FakeCluster;
+    use crate::backend::{ConnectError, Role};
     use crate::cluster::{Config, Watched};
 
     /// Watches `n0` and `n1` for so long; `between` happens after half of it.
@@ -195,6 +207,36 @@ mod tests {
         let more = fake.node("n1").reports.lock().len() - before;
         assert!((before..=before + 5).contains(&more), "{before} {more}");
         assert!(!cluster.is_suspect(1) && cluster.answered(1).is_some() && calm.answered(1).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_primary_is_found_soon_and_not_awaited_in_haste_for_ever() {
+        let fake = FakeCluster::default();
+        let role = |name: &str, role| fake.node(name).report.lock().role = role;
+        role("n0", Role::Primary);
+        role("n1", Role::Replica);
+        let nodes = ["n0", "n1"].map(|name| Watched { name: name.into(), place: None, vacant: false });
+        let cluster = Cluster::new(nodes.to_vec(), Config::default(), Duration::from_secs(5));
+        let watchers: Vec<_> = (0..2)
+            .map(|i| {
+                let endpoint = Endpoint::new(cluster.name(i), format!("fake://n{i}"));
+                tokio::spawn(Watcher::new(Arc::new(fake.clone()), endpoint, i, cluster.clone()).run())
+            })
+            .collect();
+        sleep(Duration::from_secs(3)).await;
+        assert_eq!(cluster.topology().primary, Some(0));
+        role("n0", Role::Replica);
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(cluster.topology().primary, None);
+        role("n1", Role::Primary);
+        sleep(Duration::from_millis(130)).await;
+        assert_eq!(cluster.topology().primary, Some(1));
+        role("n1", Role::Replica);
+        sleep(HASTE + Duration::from_secs(5)).await;
+        let before = fake.node("n0").reports.lock().len();
+        sleep(Duration::from_secs(10)).await;
+        assert!(fake.node("n0").reports.lock().len() - before < 14);
+        watchers.iter().for_each(|watcher| watcher.abort());
     }
 
     #[tokio::test(start_paused = true)]
