@@ -45,6 +45,7 @@
 //! | `exporter` | no | asks node exporters how busy the nodes' machines are |
 //! | `dev` | no | `dev`: a local cluster of real servers for development and tests |
 //! | `migrations` | no | [`migrate`]: migrations that are proved before they run |
+//! | `advise` | no | [`advise`]: which indexes are missing, and which are not needed |
 //! | `supervise` | no | `supervise`: a coordinator that promotes a replica when the primary is lost |
 //! | `cli` | no | the `dbopt` binary |
 
@@ -56,6 +57,8 @@ extern crate self as dbopt_diesel;
 pub mod __private;
 #[cfg(feature = "http")]
 pub mod admin;
+#[cfg(feature = "advise")]
+pub mod advise;
 mod backend;
 mod conn;
 mod connect;
