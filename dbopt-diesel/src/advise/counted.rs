@@ -1,5 +1,6 @@
 //! The statements that a server has counted, of whatever application.
 
+use dbopt_core::backend::Role;
 use dbopt_core::query::advise::{Statement, Workload};
 
 use super::catalog::one;
@@ -48,6 +49,22 @@ pub async fn counted_by_server(url: &str) -> Result<Workload, Error> {
     // Before PostgreSQL 14 nobody knows.
     let seconds = one(client, &since).await.ok().flatten().and_then(|text| text.parse().ok()).unwrap_or(0.0);
     Ok(Workload { statements, seconds, notes })
+}
+
+/// The URL of the primary among these: the writes that an index costs are counted there.
+///
+/// # Errors
+/// When none of them is one, or answers.
+pub async fn primary_of(urls: &[String]) -> Result<String, Error> {
+    let mut refused = Error::NoPrimary;
+    for url in urls {
+        match session(url, APPLICATION).await {
+            Ok(session) if session.report.role == Role::Primary => return Ok(url.clone()),
+            Ok(_) => {}
+            Err(error) => refused = Error::Connect(error),
+        }
+    }
+    Err(refused)
 }
 
 /// BEGIN, SET and the like are counted, too.

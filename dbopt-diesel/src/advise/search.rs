@@ -138,7 +138,7 @@ impl<'a> Search<'a> {
             let mut without = kept.clone();
             without.remove(&at);
             let told = self.answers(&without, &users).await?;
-            if users.iter().zip(&told).all(|(&case, told)| is_as_good(told.cost, self.now[case].cost)) {
+            if users.iter().zip(&told).all(|(&case, told)| is_as_good(told.cost, self.now[case].cost, self.cases[case].before)) {
                 *kept = without;
                 self.learn(&users, told);
             }
@@ -166,7 +166,8 @@ impl<'a> Search<'a> {
             let best: Vec<f64> = (0..users.len())
                 .map(|n| tried.iter().map(|(_, told)| told[n].cost).fold(f64::INFINITY, f64::min))
                 .collect();
-            tried.retain(|(_, told)| told.iter().zip(&best).all(|(told, best)| is_as_good(told.cost, *best)));
+            let before: Vec<f64> = users.iter().map(|&case| self.cases[case].before).collect();
+            tried.retain(|(_, told)| (0..told.len()).all(|n| is_as_good(told[n].cost, best[n], before[n])));
             tried.sort_by(|(one, _), (other, _)| self.burden(*one).total_cmp(&self.burden(*other)));
             if let Some((chosen, told)) = tried.into_iter().next()
                 && chosen != at

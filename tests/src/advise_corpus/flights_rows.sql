@@ -1,3 +1,5 @@
+-- What is generated refers to what is there: no need to look for each row.
+SET session_replication_role = replica;
 INSERT INTO airlines SELECT 'C' || n, 'Airline ' || n FROM generate_series(0, 15) AS n;
 INSERT INTO airports SELECT 'A' || n, 'Airport ' || n, n % 90, n % 180, n, 'UTC' FROM generate_series(0, 299) AS n;
 INSERT INTO planes

@@ -98,7 +98,7 @@ SELECT t.name, count(*) FROM tenants AS t JOIN orders AS o ON o.tenant_id = t.id
 SELECT p.title, i.quantity FROM products AS p JOIN order_items AS i ON i.product_id = p.id WHERE p.id = $1;
 -- want: events(tenant_id) | events(tenant_id, kind) | events(kind, tenant_id)
 SELECT count(*) FROM events WHERE tenant_id = $1 AND kind = $2;
--- want: none
+-- want: orders(created_at)
 SELECT id FROM orders WHERE state = 'done' ORDER BY created_at DESC LIMIT 20 OFFSET 5;
 -- want: customers(phone)
 SELECT id FROM customers WHERE phone = $1 OR id = $2;

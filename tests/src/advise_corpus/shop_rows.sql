@@ -1,3 +1,5 @@
+-- What is generated refers to what is there: no need to look for each row.
+SET session_replication_role = replica;
 CREATE TABLE tenants (id bigint PRIMARY KEY, name text NOT NULL, plan text NOT NULL);
 CREATE TABLE settings (tenant_id bigint NOT NULL REFERENCES tenants, key text NOT NULL, value text NOT NULL);
 CREATE TABLE customers (

@@ -78,7 +78,7 @@ impl Proposals<'_> {
         let scan = self.scan;
         let selective = scan.rows <= self.table.rows * MOST;
         let orders: Vec<Vec<Key>> = match scan.limited || selective {
-            true => scan.orders.iter().take(2).filter_map(|order| self.order(order)).collect(),
+            true => scan.orders.iter().take(2).filter_map(|order| self.order(order)).flat_map(with_beginning).collect(),
             false => Vec::new(),
         };
         let joins = scan.all.iter().any(|predicate| predicate.test == Test::Join);
@@ -142,11 +142,7 @@ impl Proposals<'_> {
                 // Nothing else is asked for: any column will do.
                 let id = self.table.indexes.iter().find(|index| index.constraint && index.unique).and_then(|index| index.keys.first());
                 let keys = id.map(|key| Key::plain(key.sql.clone())).or_else(|| chosen.first().and_then(|p| self.key(p)));
-                let (schema, table) = (self.table.schema.clone(), self.table.name.clone());
-                let keys: Vec<Key> = keys.into_iter().collect();
-                if !keys.is_empty() {
-                    self.found.push(Definition { schema, table, keys, predicate: Some(text) });
-                }
+                self.add(keys.into_iter().collect(), Some(&text));
             }
         }
     }
@@ -252,6 +248,14 @@ impl Proposals<'_> {
             Test::Equal(Some(constant)) => Some(format!("({subject} = {constant})")),
             _ => None,
         }
+    }
+}
+
+/// An order, and its first key alone: what is sorted by that is quickly sorted by the rest.
+fn with_beginning(order: Vec<Key>) -> Vec<Vec<Key>> {
+    match order.as_slice() {
+        [first, _, ..] => vec![order.clone(), vec![Key { order: if first.order == " DESC" { "" } else { first.order }, ..first.clone() }]],
+        _ => vec![order],
     }
 }
 

@@ -96,7 +96,16 @@ pub(super) fn extreme(text: &str) -> Option<Subject> {
     let name = function.name.to_string();
     let FunctionArguments::List(list) = &function.args else { return None };
     match list.args.as_slice() {
-        [FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))] if name == "min" || name == "max" => subject(argument),
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))] if name == "min" || name == "max" => match argument {
+            // With one table alone the plan leaves its name out.
+            Expr::Identifier(column) => Some(Subject {
+                alias: String::new(),
+                sql: quoted(&column.value),
+                column: Some(column.value.clone()),
+                relabelled: false,
+            }),
+            other => subject(other),
+        },
         _ => None,
     }
 }
@@ -282,6 +291,7 @@ fn expression(expr: &Expr) -> Option<Subject> {
             Expr::Cast { expr: value, data_type: DataType::Text, .. } if matches!(value.as_ref(), Expr::Value(_)) => {
                 *inner = value.as_ref().clone();
             }
+            Expr::Nested(nested) if matches!(nested.as_ref(), Expr::Nested(_)) => *inner = nested.as_ref().clone(),
             _ => {}
         }
         quotes |= matches!(inner, Expr::Value(_));
@@ -402,6 +412,7 @@ mod tests {
         assert_eq!(key("(lower(t.a))").as_deref(), Some("(lower(a))"));
         assert_eq!(key("(count(*)) DESC"), None);
         assert_eq!(extreme("max(t.at)").map(|subject| subject.sql).as_deref(), Some("at"));
+        assert_eq!(extreme("min(at)").map(|subject| subject.alias).as_deref(), Some(""));
         assert_eq!(extreme("count(t.at)"), None);
     }
 

@@ -108,7 +108,8 @@ impl Definition {
         let predicate = index.predicate.as_deref().map(bare);
         index.valid
             && index.method == "btree"
-            && (predicate.is_none() || predicate == self.predicate.as_deref().map(bare))
+            // One of some rows is made for being small: one of all rows does not do the same.
+            && predicate == self.predicate.as_deref().map(bare)
             && index.keys.len() >= self.keys.len()
             && self.keys.iter().zip(&index.keys).all(same)
     }
@@ -217,7 +218,7 @@ mod tests {
         assert!(!wanted.is_covered_by(&partial));
         let mut same = wanted.clone();
         same.predicate = Some("(c IS NULL)".into());
-        assert!(same.is_covered_by(&partial) && same.is_covered_by(&there(&["a", "b"])));
+        assert!(same.is_covered_by(&partial) && !same.is_covered_by(&there(&["a", "b"])));
         assert!(on(&["(lower(email))"]).is_covered_by(&there(&["lower(email)"])));
     }
 

@@ -77,7 +77,12 @@ pub fn read(json: &str) -> Option<Reading> {
             }
         }
     }
-    for (keys, limited) in walk.orders {
+    for (mut keys, limited) in walk.orders {
+        if let [only] = reading.scans.as_slice() {
+            for (subject, _) in keys.iter_mut().filter(|(subject, _)| subject.alias.is_empty()) {
+                subject.alias.clone_from(&only.alias);
+            }
+        }
         let Some((first, _)) = keys.first() else { continue };
         let alias = first.alias.clone();
         if keys.iter().all(|(subject, _)| subject.alias == alias)

@@ -30,6 +30,21 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// Adds what another server has counted; over the longer of both times.
+    pub fn absorb(&mut self, other: Workload) {
+        for statement in other.statements {
+            match self.statements.iter_mut().find(|known| known.sql == statement.sql) {
+                Some(known) => {
+                    known.calls += statement.calls;
+                    known.total_ms += statement.total_ms;
+                }
+                None => self.statements.push(statement),
+            }
+        }
+        self.seconds = self.seconds.max(other.seconds);
+        self.notes.extend(other.notes);
+    }
+
     /// What an application knows of its own statements.
     pub fn of_insight(insight: &InsightStatus) -> Workload {
         serde_json::to_value(insight).map_or_else(|_| Workload::default(), |told| Workload::of_json(&told))

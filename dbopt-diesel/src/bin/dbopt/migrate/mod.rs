@@ -16,7 +16,9 @@ use dbopt_diesel::migrate::{Back, Error, Forward, Migrator, Report, Status};
 
 use crate::Outcome;
 use progress::Progress;
-use settings::Settings;
+pub(crate) use new::stamp;
+pub(crate) use settings::Settings;
+pub(crate) use show::{Paint, paint};
 
 #[derive(ClapArgs)]
 pub(crate) struct Args {
