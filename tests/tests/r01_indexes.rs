@@ -42,10 +42,15 @@ async fn score(schema: Schema) -> Score {
         let report = advise(&url, &labelled.alone(), &options).await.unwrap();
         assert!(report.skipped.is_empty(), "{}: {:?}", labelled.sql, report.skipped);
         let advised: BTreeSet<&str> = report.missing.iter().map(|advice| advice.index.as_str()).collect();
-        let right = advised.iter().filter(|index| labelled.wanted.iter().flatten().any(|wanted| wanted == *index)).count();
-        let found = labelled.wanted.iter().filter(|some| some.iter().any(|index| advised.contains(index.as_str()))).count();
+        let right =
+            advised.iter().filter(|index| labelled.wanted.iter().flatten().any(|wanted| wanted == *index)).count();
+        let found =
+            labelled.wanted.iter().filter(|some| some.iter().any(|index| advised.contains(index.as_str()))).count();
         if right < advised.len() || found < labelled.wanted.len() {
-            println!("{}\n  wanted:   {:?}\n  advised:  {advised:?}\n  rejected: {:?}", labelled.sql, labelled.wanted, report.rejected);
+            println!(
+                "{}\n  wanted:   {:?}\n  advised:  {advised:?}\n  rejected: {:?}",
+                labelled.sql, labelled.wanted, report.rejected
+            );
         }
         score.advised += advised.len();
         score.right += right;
@@ -62,7 +67,10 @@ async fn score(schema: Schema) -> Score {
 fn judge(name: &str, score: &Score) {
     let part = |some: usize, all: usize| some as f64 / all.max(1) as f64;
     let (precision, recall) = (part(score.right, score.advised), part(score.found, score.wanted));
-    println!("{name}: precision {precision:.3} ({} of {}), recall {recall:.3} ({} of {})", score.right, score.advised, score.found, score.wanted);
+    println!(
+        "{name}: precision {precision:.3} ({} of {}), recall {recall:.3} ({} of {})",
+        score.right, score.advised, score.found, score.wanted
+    );
     assert!(precision >= 0.95, "{name}: precision {precision}");
     assert!(recall >= 0.9, "{name}: recall {recall}");
 }
@@ -92,8 +100,12 @@ async fn r01_3_what_is_advised_works_once_it_is_made() {
     let all = workload(statements.iter().map(|labelled| labelled.sql.as_str()));
     let report = advise(&url, &all, &options).await.unwrap();
     assert!(report.missing.len() >= 5, "{report:#?}");
-    let on_bookings: Vec<&str> =
-        report.missing.iter().map(|a| a.index.as_str()).filter(|index| index.starts_with("bookings(passenger")).collect();
+    let on_bookings: Vec<&str> = report
+        .missing
+        .iter()
+        .map(|a| a.index.as_str())
+        .filter(|index| index.starts_with("bookings(passenger"))
+        .collect();
     assert_eq!(on_bookings.len(), 1, "one index for all that ask by passenger: {on_bookings:?}");
     let left = "SELECT count(*)::text FROM pg_class WHERE relname LIKE 'dbopt_candidate%'";
     for advice in &report.missing {
@@ -132,12 +144,20 @@ async fn r01_3_advice_says_who_proved_it_and_what_could_not_be_seen() {
     let mut rare = workload([OF_PASSENGER]);
     (rare.seconds, rare.statements[0].calls) = (86_400.0, 20.0);
     let report = advise(&url, &rare, &options).await.unwrap();
-    assert!(report.missing.is_empty() && report.rejected.iter().any(|r| r.why.contains("it would save")), "{report:#?}");
+    assert!(
+        report.missing.is_empty() && report.rejected.iter().any(|r| r.why.contains("it would save")),
+        "{report:#?}"
+    );
     rare.statements[0].calls = 9.0;
     assert_eq!(advise(&url, &rare, &options).await.unwrap().statements, 0);
     // What cannot be explained is told, and no value of it.
-    let odd = ["SELECT 1; SELECT 2", "SELECT 'Sentinel1Value", "SELECT nothing FROM nowhere WHERE a = 'Sentinel1Value'", "SET a = 1",
-        "SELECT id FROM bookings WHERE passenger = 'Sentinel1Value' AND id > 47110815"];
+    let odd = [
+        "SELECT 1; SELECT 2",
+        "SELECT 'Sentinel1Value",
+        "SELECT nothing FROM nowhere WHERE a = 'Sentinel1Value'",
+        "SET a = 1",
+        "SELECT id FROM bookings WHERE passenger = 'Sentinel1Value' AND seat > 47110815",
+    ];
     let report = advise(&url, &workload(odd), &options).await.unwrap();
     assert_eq!((report.skipped.len(), report.missing.len()), (4, 1), "{report:#?}");
     let told = format!("{report:?}{}", serde_json::to_string(&report).unwrap());
@@ -157,7 +177,11 @@ struct Bookings {
     db: Db,
 }
 
-diesel::table! { bookings (id) { id -> BigInt, flight_id -> BigInt, seat -> Integer, passenger -> Text, } }
+mod tables {
+    diesel::table! { bookings (id) { id -> BigInt, flight_id -> BigInt, seat -> Integer, passenger -> Text, } }
+}
+
+use tables::bookings;
 
 #[repository]
 impl Bookings {
@@ -202,7 +226,11 @@ async fn r01_3_foreign_keys_and_indexes_that_are_not_needed() {
     let found: Vec<&str> = report.missing.iter().map(|advice| advice.index.as_str()).collect();
     assert_eq!(found, ["order_items(order_id)"], "{report:#?}");
     assert!(report.missing[0].serves[0].places[0].method.contains("each DELETE from orders"));
-    assert!(report.unneeded.iter().any(|index| index.name == "twice" && index.kind == "covered"), "{:?}", report.unneeded);
+    assert!(
+        report.unneeded.iter().any(|index| index.name == "twice" && index.kind == "covered"),
+        "{:?}",
+        report.unneeded
+    );
 }
 
 #[tokio::test]
@@ -213,7 +241,10 @@ async fn r01_3_with_hypopg_nothing_is_built_and_the_answer_is_the_same() {
     let mut others = Vec::new();
     for labelled in FLIGHTS.statements() {
         let report = advise(&url, &labelled.alone(), &Options::default()).await.unwrap();
-        assert!(report.missing.iter().all(|advice| advice.verified == Verified::Hypopg && advice.size_bytes > 0), "{report:#?}");
+        assert!(
+            report.missing.iter().all(|advice| advice.verified == Verified::Hypopg && advice.size_bytes > 0),
+            "{report:#?}"
+        );
         let made_up: Vec<String> = report.missing.into_iter().map(|advice| advice.index).collect();
         let built = advise(&url, &labelled.alone(), &options).await.unwrap();
         let built: Vec<String> = built.missing.into_iter().map(|advice| advice.index).collect();

@@ -59,7 +59,8 @@ pub(super) async fn read(client: &Client) -> Result<(Catalog, Vec<String>), Erro
     catalog.tables = serde_json::from_str(&text(TABLES).await?)?;
     catalog.foreign_keys = serde_json::from_str(&text(FOREIGN_KEYS).await?)?;
     let mut notes = Vec::new();
-    let blind = |table: &&dbopt_core::query::advise::Table| !table.is_small() && table.rows == 0.0 && !table.partitioned;
+    let blind =
+        |table: &&dbopt_core::query::advise::Table| !table.is_small() && table.rows == 0.0 && !table.partitioned;
     let unknown: Vec<&str> = catalog.tables.iter().filter(blind).map(|table| table.name.as_str()).collect();
     if !unknown.is_empty() {
         notes.push(format!("never analyzed, so that the planner guesses: {}; run ANALYZE", unknown.join(", ")));
@@ -74,7 +75,9 @@ pub(super) async fn read(client: &Client) -> Result<(Catalog, Vec<String>), Erro
                   WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
                   AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_any_column_privilege(c.oid, 'SELECT'))";
     if let Some(hidden) = one(client, hidden).await.doing("read the catalog")?.filter(|count| count != "0") {
-        notes.push(format!("{hidden} tables cannot be read by this user, and their statements not be explained: grant pg_read_all_data"));
+        notes.push(format!(
+            "{hidden} tables cannot be read by this user, and their statements not be explained: grant pg_read_all_data"
+        ));
     }
     Ok((catalog, notes))
 }

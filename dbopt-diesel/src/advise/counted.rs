@@ -40,7 +40,9 @@ pub async fn counted_by_server(url: &str) -> Result<Workload, Error> {
     for row in rows {
         let (sql, calls, total_ms): (String, f64, f64) = (row.get(0), row.get(1), row.get(2));
         if sql == "<insufficient privilege>" {
-            notes.push(format!("{calls:.0} runs of other users' statements are hidden: grant pg_read_all_stats to this user"));
+            notes.push(format!(
+                "{calls:.0} runs of other users' statements are hidden: grant pg_read_all_stats to this user"
+            ));
         } else if has_plan(&sql) {
             statements.push(Statement { sql, calls, total_ms, places: Vec::new() });
         }
@@ -69,8 +71,10 @@ pub async fn primary_of(urls: &[String]) -> Result<String, Error> {
 
 /// BEGIN, SET and the like are counted, too.
 fn has_plan(sql: &str) -> bool {
-    let first = sql.trim_start_matches(|c: char| c.is_whitespace() || c == '(').split(|c: char| !c.is_alphabetic()).next();
+    let first =
+        sql.trim_start_matches(|c: char| c.is_whitespace() || c == '(').split(|c: char| !c.is_alphabetic()).next();
     let first = first.unwrap_or_default().to_ascii_lowercase();
     // A comment may stand first: what follows it is looked at when it is explained.
-    first.is_empty() || ["select", "insert", "update", "delete", "with", "merge", "values", "table"].contains(&first.as_str())
+    first.is_empty()
+        || ["select", "insert", "update", "delete", "with", "merge", "values", "table"].contains(&first.as_str())
 }

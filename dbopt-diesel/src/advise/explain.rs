@@ -18,7 +18,10 @@ pub(super) async fn explain(client: &Client, text: &str, params: usize) -> Resul
         }
         Err(_) => Ok(None),
     };
-    client.batch_execute("ROLLBACK TO SAVEPOINT dbopt_one; RELEASE SAVEPOINT dbopt_one").await.doing("explain a statement")?;
+    client
+        .batch_execute("ROLLBACK TO SAVEPOINT dbopt_one; RELEASE SAVEPOINT dbopt_one")
+        .await
+        .doing("explain a statement")?;
     if prepared.is_ok() {
         client.batch_execute("DEALLOCATE dbopt_advised").await.doing("explain a statement")?;
     }

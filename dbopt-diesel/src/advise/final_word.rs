@@ -19,11 +19,15 @@ impl Search<'_> {
             without.remove(&at);
             let told = self.answers(&without, &users).await?;
             let costs: Vec<(usize, f64)> = users.iter().zip(&told).map(|(&case, told)| (case, told.cost)).collect();
-            let served: Vec<usize> =
-                costs.iter().filter(|(case, without)| improves(*without, self.now[*case].cost)).map(|(case, _)| *case).collect();
+            let served: Vec<usize> = costs
+                .iter()
+                .filter(|(case, without)| improves(*without, self.now[*case].cost))
+                .map(|(case, _)| *case)
+                .collect();
             let definition = self.candidates[at].definition.clone();
             let writes = self.writes(&definition);
-            let saves = |(case, without): &(usize, f64)| self.cases[*case].statement.calls * (without - self.now[*case].cost);
+            let saves =
+                |(case, without): &(usize, f64)| self.cases[*case].statement.calls * (without - self.now[*case].cost);
             let saved = (self.seconds > 0.0).then(|| costs.iter().map(saves).sum::<f64>() / self.seconds);
             let why = if served.is_empty() {
                 Some("the planner's cost does not fall enough for any statement".to_owned())
@@ -43,7 +47,8 @@ impl Search<'_> {
         for (at, served, saved, writes) in found {
             let definition = self.candidates[at].definition.clone();
             let bytes = self.candidates[at].bytes.unwrap_or(0);
-            let served: Vec<Served> = served.iter().map(|&case| served_by(&self.cases[case], Some(self.now[case].cost))).collect();
+            let served: Vec<Served> =
+                served.iter().map(|&case| served_by(&self.cases[case], Some(self.now[case].cost))).collect();
             let advice = self.advice(&definition, served, (bytes, writes, saved), verified.clone(), &report.missing);
             report.missing.push(advice);
         }
@@ -74,7 +79,9 @@ impl Search<'_> {
             Some(Served { before, after: Some(after), .. }) => {
                 format!("{what}, the foremost of which costs {after:.0} with it and {before:.0} without")
             }
-            Some(Served { before, .. }) => format!("{what}, the foremost of which costs {before:.0} and reads the table for few of its rows"),
+            Some(Served { before, .. }) => {
+                format!("{what}, the foremost of which costs {before:.0} and reads the table for few of its rows")
+            }
             None => what,
         };
         Advice {

@@ -23,7 +23,10 @@ impl Hypopg {
     pub(super) async fn schema(client: &Client) -> Result<Result<String, String>, Error> {
         let sql = "SELECT quote_ident(n.nspname) FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace WHERE e.extname = 'hypopg'";
         let Some(schema) = one(client, sql).await.doing("look for HypoPG")? else {
-            return Ok(Err("this database does not have the extension HypoPG, and no scratch copy was named (--scratch)".to_owned()));
+            return Ok(Err(
+                "this database does not have the extension HypoPG, and no scratch copy was named (--scratch)"
+                    .to_owned(),
+            ));
         };
         let usable = format!("SELECT has_function_privilege('{schema}.hypopg_create_index(text)', 'EXECUTE')::text");
         Ok(match one(client, &usable).await.doing("look for HypoPG")?.as_deref() {
@@ -41,13 +44,19 @@ impl Hypopg {
         let mut made = Vec::new();
         for candidate in candidates {
             client.batch_execute("SAVEPOINT dbopt_make").await.doing(DOING)?;
-            let sql = format!("SELECT {0}.hypopg_relation_size(indexrelid)::text FROM {0}.hypopg_create_index($1)", self.schema);
+            let sql = format!(
+                "SELECT {0}.hypopg_relation_size(indexrelid)::text FROM {0}.hypopg_create_index($1)",
+                self.schema
+            );
             let size = client.query_one(&sql, &[&format!("CREATE INDEX {}", candidate.on())]).await;
             made.push(match size {
                 Ok(row) => Ok(row.get::<_, String>(0).parse().unwrap_or(0)),
                 Err(error) => Err(error.as_db_error().map_or_else(|| error.to_string(), |db| db.message().to_owned())),
             });
-            client.batch_execute("ROLLBACK TO SAVEPOINT dbopt_make; RELEASE SAVEPOINT dbopt_make").await.doing(DOING)?;
+            client
+                .batch_execute("ROLLBACK TO SAVEPOINT dbopt_make; RELEASE SAVEPOINT dbopt_make")
+                .await
+                .doing(DOING)?;
             self.reset().await?;
         }
         self.candidates = candidates.to_vec();

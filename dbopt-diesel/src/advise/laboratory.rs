@@ -114,7 +114,11 @@ impl Laboratory {
 
 /// A transaction in which statements are planned for any values.
 pub(super) async fn begin(session: &Session) -> Result<(), Error> {
-    session.client.batch_execute("BEGIN; SET LOCAL plan_cache_mode = force_generic_plan").await.doing("begin a transaction")
+    session
+        .client
+        .batch_execute("BEGIN; SET LOCAL plan_cache_mode = force_generic_plan")
+        .await
+        .doing("begin a transaction")
 }
 
 /// Which database a session is on: the cluster's identifier and the database's number.

@@ -28,6 +28,8 @@ mod search;
 mod unverified;
 
 pub use counted::{counted_by_server, primary_of};
-pub use dbopt_core::query::advise::{Advice, Place, Rejected, Report, Served, Skipped, Statement, Unneeded, Verified, Workload};
+pub use dbopt_core::query::advise::{
+    Advice, Place, Rejected, Report, Served, Skipped, Statement, Unneeded, Verified, Workload,
+};
 pub use error::Error;
 pub use options::{Options, advise};

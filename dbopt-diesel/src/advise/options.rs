@@ -69,7 +69,8 @@ pub async fn advise(url: &str, workload: &Workload, options: &Options) -> Result
 /// The statements that are worth a look, and what the server asks itself.
 fn choose(workload: &Workload, catalog: &Catalog, options: &Options, notes: &mut Vec<String>) -> Workload {
     let least = options.least_calls as f64;
-    let mut statements: Vec<_> = workload.statements.iter().filter(|statement| statement.calls >= least).cloned().collect();
+    let mut statements: Vec<_> =
+        workload.statements.iter().filter(|statement| statement.calls >= least).cloned().collect();
     let rare = workload.statements.len() - statements.len();
     if rare > 0 {
         notes.push(format!("{rare} statements ran less than {least} times and were not looked at"));

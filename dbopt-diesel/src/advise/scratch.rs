@@ -13,7 +13,8 @@ use crate::connect::{Session, session};
 const DOING: &str = "build an index on the scratch copy";
 
 /// Building takes its time.
-const PATIENTLY: &str = "SET statement_timeout = '30min'; SET lock_timeout = '10s'; SET jit = off; SET max_parallel_workers_per_gather = 0";
+const PATIENTLY: &str =
+    "SET statement_timeout = '30min'; SET lock_timeout = '10s'; SET jit = off; SET max_parallel_workers_per_gather = 0";
 
 /// A session on the copy, in a transaction.
 pub(super) struct Scratch {
@@ -48,7 +49,8 @@ impl Scratch {
             let size = match &done {
                 Ok(()) => {
                     let schema = candidate.schema.replace('"', "\"\"");
-                    let sql = format!("SELECT pg_relation_size('\"{}\".{}')::text", schema.replace('\'', "''"), name(at));
+                    let sql =
+                        format!("SELECT pg_relation_size('\"{}\".{}')::text", schema.replace('\'', "''"), name(at));
                     self.built.push(Some(format!("\"{schema}\"")));
                     let size = one(client, &sql).await.doing(DOING)?;
                     client.batch_execute("RELEASE SAVEPOINT dbopt_make").await.doing(DOING)?;
@@ -56,15 +58,21 @@ impl Scratch {
                 }
                 Err(error) => {
                     self.built.push(None);
-                    let Some(db) = error.as_db_error() else { return Err(done.doing(DOING).err().unwrap_or(Error::NoPrimary)) };
+                    let Some(db) = error.as_db_error() else {
+                        return Err(done.doing(DOING).err().unwrap_or(Error::NoPrimary));
+                    };
                     let why = db.message().to_owned();
-                    client.batch_execute("ROLLBACK TO SAVEPOINT dbopt_make; RELEASE SAVEPOINT dbopt_make").await.doing(DOING)?;
+                    client
+                        .batch_execute("ROLLBACK TO SAVEPOINT dbopt_make; RELEASE SAVEPOINT dbopt_make")
+                        .await
+                        .doing(DOING)?;
                     Err(why)
                 }
             };
             // Of an expression nothing is known before.
             if size.is_ok() && candidate.keys.iter().any(|key| key.sql.starts_with('(')) {
-                analyzed.insert(candidate.on().split(" (").next().unwrap_or_default().trim_start_matches("ON ").to_owned());
+                analyzed
+                    .insert(candidate.on().split(" (").next().unwrap_or_default().trim_start_matches("ON ").to_owned());
             }
             made.push(size);
         }

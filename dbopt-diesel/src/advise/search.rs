@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dbopt_core::query::advise::judge::{improves, is_as_good};
-use dbopt_core::query::advise::{Catalog, Definition, Report, Rejected, Skipped, Statement, Workload, prepared, propose, without_values};
+use dbopt_core::query::advise::{
+    Catalog, Definition, Rejected, Report, Skipped, Statement, Workload, prepared, propose, without_values,
+};
 
 use super::error::Error;
 use super::laboratory::{Answer, Asked, Laboratory};
@@ -48,8 +50,14 @@ impl<'a> Search<'a> {
         workload: Workload,
         report: &mut Report,
     ) -> Result<Search<'a>, Error> {
-        let mut search =
-            Search { laboratory, catalog, seconds: workload.seconds, cases: Vec::new(), candidates: Vec::new(), now: Vec::new() };
+        let mut search = Search {
+            laboratory,
+            catalog,
+            seconds: workload.seconds,
+            cases: Vec::new(),
+            candidates: Vec::new(),
+            now: Vec::new(),
+        };
         for statement in workload.statements {
             let told = match prepared(&statement.sql) {
                 Ok((text, params)) => {
@@ -80,7 +88,8 @@ impl<'a> Search<'a> {
 
     /// Makes the candidates, keeps the best and tells of them.
     pub(super) async fn run(&mut self, report: &mut Report) -> Result<(), Error> {
-        let definitions: Vec<Definition> = self.candidates.iter().map(|candidate| candidate.definition.clone()).collect();
+        let definitions: Vec<Definition> =
+            self.candidates.iter().map(|candidate| candidate.definition.clone()).collect();
         if definitions.is_empty() {
             return Ok(());
         }
@@ -107,7 +116,8 @@ impl<'a> Search<'a> {
         let tables: BTreeSet<(String, String)> = cases.iter().flat_map(|&case| self.tables_of(case)).collect();
         let is_near = |&at: &usize| {
             let definition = &self.candidates[at].definition;
-            self.candidates[at].bytes.is_some() && tables.contains(&(definition.schema.clone(), definition.table.clone()))
+            self.candidates[at].bytes.is_some()
+                && tables.contains(&(definition.schema.clone(), definition.table.clone()))
         };
         let nearby: Set = (0..self.candidates.len()).filter(is_near).collect();
         let shown: Set = shown.intersection(&nearby).copied().collect();
@@ -138,7 +148,11 @@ impl<'a> Search<'a> {
             let mut without = kept.clone();
             without.remove(&at);
             let told = self.answers(&without, &users).await?;
-            if users.iter().zip(&told).all(|(&case, told)| is_as_good(told.cost, self.now[case].cost, self.cases[case].before)) {
+            if users
+                .iter()
+                .zip(&told)
+                .all(|(&case, told)| is_as_good(told.cost, self.now[case].cost, self.cases[case].before))
+            {
                 *kept = without;
                 self.learn(&users, told);
             }

@@ -35,7 +35,8 @@ pub(super) fn tell(search: &Search<'_>, report: &mut Report) {
     }
     for (at, cases) in wanted {
         let definition = &search.candidates[at].definition;
-        let bytes = search.catalog.table(&definition.schema, &definition.table).map_or(0, |table| definition.estimate(table));
+        let bytes =
+            search.catalog.table(&definition.schema, &definition.table).map_or(0, |table| definition.estimate(table));
         let serves = cases.iter().map(|&case| served_by(&search.cases[case], None)).collect();
         let figures = (bytes, search.writes(definition), None);
         let advice = search.advice(definition, serves, figures, search.laboratory.verified(), &report.missing);

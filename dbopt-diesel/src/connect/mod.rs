@@ -19,12 +19,12 @@ use tokio::time::timeout;
 
 pub(crate) use cancel::Canceller;
 pub(crate) use open::{Opening, open};
+#[cfg(any(feature = "advise", feature = "migrations", feature = "supervise"))]
+pub(crate) use session::Session;
 #[cfg(any(feature = "advise", feature = "migrations"))]
 pub(crate) use session::session;
 #[cfg(any(feature = "migrations", feature = "supervise"))]
 pub(crate) use session::session_on;
-#[cfg(any(feature = "advise", feature = "migrations", feature = "supervise"))]
-pub(crate) use session::Session;
 pub(crate) use url::Address;
 
 use crate::Conn;

@@ -47,7 +47,8 @@ impl Schema {
         let labelled = parts.map(|part| {
             let (label, sql) = part.split_once('\n').expect("a statement follows its label");
             let alternatives = |one: &str| one.split(" | ").map(|index| index.trim().to_owned()).collect();
-            let wanted = if label.trim() == "none" { Vec::new() } else { label.split(" + ").map(alternatives).collect() };
+            let wanted =
+                if label.trim() == "none" { Vec::new() } else { label.split(" + ").map(alternatives).collect() };
             Labelled { sql: sql.trim().trim_end_matches(';').to_owned(), wanted }
         });
         labelled.collect()

@@ -36,7 +36,9 @@ pub fn propose(reading: &Reading, catalog: &Catalog) -> Vec<Proposal> {
         let mut proposals = Proposals { scan, table, catalog, found: Vec::new() };
         proposals.gather();
         let selective = scan.rows <= table.rows * MOST;
-        let few = scan.sequential && selective && scan.all.iter().any(|p| !matches!(p.test, Test::Join | Test::IsNotNull | Test::Unlike(_)));
+        let few = scan.sequential
+            && selective
+            && scan.all.iter().any(|p| !matches!(p.test, Test::Join | Test::IsNotNull | Test::Unlike(_)));
         let ordered = scan.limited && !scan.orders.is_empty();
         for (at, definition) in proposals.found.into_iter().enumerate() {
             if !all.iter().any(|known| known.definition == definition) {
@@ -55,12 +57,21 @@ pub fn foreign_keys(catalog: &Catalog, least_calls: f64) -> Vec<Statement> {
         if parent.deleted < least_calls || child.is_small() {
             return None;
         }
-        let conditions: Vec<String> = key.columns.iter().zip(1..).map(|(column, n)| format!("{} = ${n}", quoted(column))).collect();
+        let conditions: Vec<String> =
+            key.columns.iter().zip(1..).map(|(column, n)| format!("{} = ${n}", quoted(column))).collect();
         Some(Statement {
-            sql: format!("SELECT 1 FROM ONLY {}.{} WHERE {}", quoted(&child.schema), quoted(&child.name), conditions.join(" AND ")),
+            sql: format!(
+                "SELECT 1 FROM ONLY {}.{} WHERE {}",
+                quoted(&child.schema),
+                quoted(&child.name),
+                conditions.join(" AND ")
+            ),
             calls: parent.deleted,
             total_ms: 0.0,
-            places: vec![Place { method: format!("each DELETE from {}, for the foreign key {}", parent.name, key.name), at: None }],
+            places: vec![Place {
+                method: format!("each DELETE from {}, for the foreign key {}", parent.name, key.name),
+                at: None,
+            }],
         })
     };
     catalog.foreign_keys.iter().filter_map(asked).collect()
@@ -115,10 +126,13 @@ impl Proposals<'_> {
             self.add(chain([&found, order]), predicate);
         }
         // The states say little: without them the index serves more statements.
-        let telling: Vec<&Predicate> = conditions.iter().copied().filter(|predicate| !self.is_state(predicate)).collect();
+        let telling: Vec<&Predicate> =
+            conditions.iter().copied().filter(|predicate| !self.is_state(predicate)).collect();
         if telling.len() < conditions.len() && predicate.is_none() {
             let equal = self.keys(&telling, is_equal);
-            for suffix in orders.iter().chain(&ranges.iter().take(2).map(|range| vec![range.clone()]).collect::<Vec<_>>()) {
+            for suffix in
+                orders.iter().chain(&ranges.iter().take(2).map(|range| vec![range.clone()]).collect::<Vec<_>>())
+            {
                 self.add(chain([&equal, suffix]), None);
             }
             self.add(equal, None);
@@ -127,7 +141,8 @@ impl Proposals<'_> {
 
     /// Indexes of those rows only that a condition always asks for: what is not deleted, what is still open.
     fn partial(&mut self, conditions: &[&Predicate], orders: &[Vec<Key>]) {
-        let fixed: Vec<&Predicate> = conditions.iter().copied().filter(|predicate| self.is_fixed(predicate)).take(3).collect();
+        let fixed: Vec<&Predicate> =
+            conditions.iter().copied().filter(|predicate| self.is_fixed(predicate)).take(3).collect();
         let mut choices: Vec<Vec<&Predicate>> = fixed.iter().map(|predicate| vec![*predicate]).collect();
         if fixed.len() > 1 {
             choices.push(fixed);
@@ -135,13 +150,20 @@ impl Proposals<'_> {
         for chosen in choices {
             let texts: Vec<String> = chosen.iter().filter_map(|predicate| self.text(predicate)).collect();
             let text = if texts.len() == 1 { texts[0].clone() } else { format!("({})", texts.join(" AND ")) };
-            let others: Vec<&Predicate> = conditions.iter().copied().filter(|predicate| !chosen.contains(predicate)).collect();
+            let others: Vec<&Predicate> =
+                conditions.iter().copied().filter(|predicate| !chosen.contains(predicate)).collect();
             let before = self.found.len();
             self.full(&others, orders, Some(&text));
             if self.found.len() == before {
                 // Nothing else is asked for: any column will do.
-                let id = self.table.indexes.iter().find(|index| index.constraint && index.unique).and_then(|index| index.keys.first());
-                let keys = id.map(|key| Key::plain(key.sql.clone())).or_else(|| chosen.first().and_then(|p| self.key(p)));
+                let id = self
+                    .table
+                    .indexes
+                    .iter()
+                    .find(|index| index.constraint && index.unique)
+                    .and_then(|index| index.keys.first());
+                let keys =
+                    id.map(|key| Key::plain(key.sql.clone())).or_else(|| chosen.first().and_then(|p| self.key(p)));
                 self.add(keys.into_iter().collect(), Some(&text));
             }
         }
@@ -254,7 +276,10 @@ impl Proposals<'_> {
 /// An order, and its first key alone: what is sorted by that is quickly sorted by the rest.
 fn with_beginning(order: Vec<Key>) -> Vec<Vec<Key>> {
     match order.as_slice() {
-        [first, _, ..] => vec![order.clone(), vec![Key { order: if first.order == " DESC" { "" } else { first.order }, ..first.clone() }]],
+        [first, _, ..] => vec![
+            order.clone(),
+            vec![Key { order: if first.order == " DESC" { "" } else { first.order }, ..first.clone() }],
+        ],
         _ => vec![order],
     }
 }
@@ -345,7 +370,12 @@ mod tests {
             ("((o.id)::text = $1)", "", 1.0, "orders(((id)::text))"),
             ("(lower((o.email)::text) = $1)", "", 1.0, "orders((lower((email)::text)))"),
             ("((o.email)::text ~~ 'a%'::text)", "", 1.0, "orders(email varchar_pattern_ops)"),
-            ("((o.tenant_id = $1) AND (o.deleted_at IS NULL))", "", 5.0, "orders(tenant_id) WHERE (deleted_at IS NULL)"),
+            (
+                "((o.tenant_id = $1) AND (o.deleted_at IS NULL))",
+                "",
+                5.0,
+                "orders(tenant_id) WHERE (deleted_at IS NULL)",
+            ),
             ("((o.tenant_id = $1) AND (o.state = 'open'::text))", "", 5.0, "orders(tenant_id) WHERE (state = 'open')"),
             ("((o.tenant_id = $1) AND (o.state = $2))", "", 5.0, "orders(tenant_id)"),
             ("(o.urgent AND (o.tenant_id = $1))", "", 5.0, "orders(tenant_id) WHERE urgent"),
@@ -370,7 +400,11 @@ mod tests {
         assert!(most.is_empty(), "most rows: {most:?}");
         let there = proposals("(o.id = $1)", "", 1.0, &catalog(1000.0));
         assert!(there.is_empty(), "an index is there: {there:?}");
-        let parts = { let mut all = catalog(1000.0); all.tables[0].partitioned = true; all };
+        let parts = {
+            let mut all = catalog(1000.0);
+            all.tables[0].partitioned = true;
+            all
+        };
         assert!(proposals("(o.customer_id = $1)", "", 5.0, &parts).is_empty());
     }
 

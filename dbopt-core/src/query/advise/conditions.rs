@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, UnaryOperator, Value, visit_expressions,
-    visit_expressions_mut,
+    BinaryOperator, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, UnaryOperator, Value,
+    visit_expressions, visit_expressions_mut,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -174,20 +174,25 @@ fn branch(expr: &Expr, branches: &mut Vec<Vec<Predicate>>) {
 
 /// What one comparison says: of one table, or of both that it joins.
 fn single(expr: &Expr) -> Vec<Predicate> {
-    let one = |subject: Option<Subject>, test: Test| subject.map(|subject| Predicate { subject, test }).into_iter().collect();
+    let one =
+        |subject: Option<Subject>, test: Test| subject.map(|subject| Predicate { subject, test }).into_iter().collect();
     match expr {
         Expr::IsNull(inner) => one(subject(inner), Test::IsNull),
         Expr::IsNotNull(inner) => one(subject(inner), Test::IsNotNull),
         Expr::UnaryOp { op: UnaryOperator::Not, expr } => one(plain(expr), Test::False),
         Expr::CompoundIdentifier(_) => one(plain(expr), Test::True),
-        Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } if is_value(right) => one(subject(left), Test::OneOf),
+        Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } if is_value(right) => {
+            one(subject(left), Test::OneOf)
+        }
         Expr::InList { expr, list, negated: false } if list.iter().all(is_value) => one(subject(expr), Test::OneOf),
         Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => equal(left, right),
         Expr::BinaryOp { left, op: BinaryOperator::NotEq, right } => match constant(right) {
             Some(constant) => one(plain(left), Test::Unlike(constant)),
             None => Vec::new(),
         },
-        Expr::BinaryOp { left, op: BinaryOperator::PGLikeMatch, right } if begins_with_text(right) => one(subject(left), Test::Prefix),
+        Expr::BinaryOp { left, op: BinaryOperator::PGLikeMatch, right } if begins_with_text(right) => {
+            one(subject(left), Test::Prefix)
+        }
         Expr::BinaryOp { left, op, right } if is_order(op) => {
             if is_value(right) {
                 one(subject(first(left)), Test::Range)
@@ -246,7 +251,9 @@ fn subject(expr: &Expr) -> Option<Subject> {
     match expr {
         Expr::Nested(inner) => subject(inner),
         Expr::CompoundIdentifier(names) => column(names),
-        Expr::Cast { expr: inner, data_type: DataType::Text, .. } if matches!(bare(inner), Expr::CompoundIdentifier(_)) => {
+        Expr::Cast { expr: inner, data_type: DataType::Text, .. }
+            if matches!(bare(inner), Expr::CompoundIdentifier(_)) =>
+        {
             Some(Subject { relabelled: true, ..subject(inner)? })
         }
         Expr::Function(_) | Expr::Cast { .. } | Expr::BinaryOp { .. } => expression(expr),

@@ -64,7 +64,11 @@ impl Definition {
 
     /// What stands behind CREATE INDEX and a name: `ON table (keys) WHERE ..`.
     pub fn on(&self) -> String {
-        let table = if self.schema == "public" { quoted(&self.table) } else { format!("{}.{}", quoted(&self.schema), quoted(&self.table)) };
+        let table = if self.schema == "public" {
+            quoted(&self.table)
+        } else {
+            format!("{}.{}", quoted(&self.schema), quoted(&self.table))
+        };
         let predicate = self.predicate.as_ref().map_or_else(String::new, |predicate| format!(" WHERE {predicate}"));
         format!("ON {table} ({}){predicate}", self.key_list())
     }
@@ -126,7 +130,8 @@ impl Definition {
 
     /// Bytes, roughly, where nobody has built it.
     pub fn estimate(&self, table: &Table) -> u64 {
-        let width: f64 = self.keys.iter().map(|key| table.column(key.sql.trim_matches('"')).map_or(16.0, |c| c.width)).sum();
+        let width: f64 =
+            self.keys.iter().map(|key| table.column(key.sql.trim_matches('"')).map_or(16.0, |c| c.width)).sum();
         // A tuple's head and pointer, and pages nine tenths full.
         (table.rows * (width.max(8.0) + 12.0) / 0.9) as u64
     }
@@ -154,7 +159,8 @@ fn word(sql: &str) -> String {
 
 /// A name as SQL needs it.
 pub(super) fn quoted(name: &str) -> String {
-    let plain = |(at, letter): (usize, char)| letter == '_' || letter.is_ascii_lowercase() || at > 0 && letter.is_ascii_digit();
+    let plain =
+        |(at, letter): (usize, char)| letter == '_' || letter.is_ascii_lowercase() || at > 0 && letter.is_ascii_digit();
     if !name.is_empty() && name.chars().enumerate().all(plain) && !is_reserved(name) {
         name.to_owned()
     } else {
@@ -165,9 +171,40 @@ pub(super) fn quoted(name: &str) -> String {
 /// Words that are no names without quotes, as far as tables and columns are called so.
 fn is_reserved(word: &str) -> bool {
     const RESERVED: [&str; 34] = [
-        "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "both", "case", "cast", "check", "column", "constraint", "default",
-        "desc", "do", "end", "for", "from", "grant", "group", "in", "limit", "offset", "on", "order", "primary", "references", "select", "table",
-        "to", "user", "where",
+        "all",
+        "analyse",
+        "analyze",
+        "and",
+        "any",
+        "array",
+        "as",
+        "asc",
+        "both",
+        "case",
+        "cast",
+        "check",
+        "column",
+        "constraint",
+        "default",
+        "desc",
+        "do",
+        "end",
+        "for",
+        "from",
+        "grant",
+        "group",
+        "in",
+        "limit",
+        "offset",
+        "on",
+        "order",
+        "primary",
+        "references",
+        "select",
+        "table",
+        "to",
+        "user",
+        "where",
     ];
     RESERVED.contains(&word)
 }

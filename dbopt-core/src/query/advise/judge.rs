@@ -33,7 +33,9 @@ pub fn too_dear(saved: Option<f64>, writes: f64) -> Option<String> {
     let saved = saved?;
     let written = writes * WRITE;
     (saved < written * PAYS).then(|| {
-        format!("it would save {saved:.1} per second (planner cost) and cost {written:.1} in {writes:.1} writes per second")
+        format!(
+            "it would save {saved:.1} per second (planner cost) and cost {written:.1} in {writes:.1} writes per second"
+        )
     })
 }
 

@@ -127,7 +127,8 @@ fn symbol(all: &[(Token<'_>, bool)], at: Option<usize>, text: &str) -> bool {
 
 /// The first of the two dots of `(..)`.
 fn is_pair(all: &[(Token<'_>, bool)], at: usize) -> bool {
-    symbol(all, Some(at + 1), ".") && at.checked_sub(1).is_some_and(|before| symbol(all, Some(before), "(") || symbol(all, Some(before), "["))
+    symbol(all, Some(at + 1), ".")
+        && at.checked_sub(1).is_some_and(|before| symbol(all, Some(before), "(") || symbol(all, Some(before), "["))
 }
 
 /// The second dot of `(..)`, and all of `, ..` behind a row of VALUES.
@@ -152,9 +153,21 @@ mod tests {
     #[test]
     fn what_stands_for_values_becomes_placeholders() {
         let cases = [
-            ("SELECT a FROM t WHERE b = $2 AND c = $1 AND d = $2", "SELECT a FROM t WHERE b = $1 AND c = $2 AND d = $1", 2),
-            ("SELECT a FROM t WHERE b = ? AND c=? LIMIT ? OFFSET $1", "SELECT a FROM t WHERE b = $1 AND c= $2 LIMIT 100 OFFSET 0", 2),
-            ("SELECT a FROM t WHERE b IN (..) AND c = $1;", "SELECT a FROM t WHERE b IN ($1, $2, $3, $4, $5) AND c = $6", 6),
+            (
+                "SELECT a FROM t WHERE b = $2 AND c = $1 AND d = $2",
+                "SELECT a FROM t WHERE b = $1 AND c = $2 AND d = $1",
+                2,
+            ),
+            (
+                "SELECT a FROM t WHERE b = ? AND c=? LIMIT ? OFFSET $1",
+                "SELECT a FROM t WHERE b = $1 AND c= $2 LIMIT 100 OFFSET 0",
+                2,
+            ),
+            (
+                "SELECT a FROM t WHERE b IN (..) AND c = $1;",
+                "SELECT a FROM t WHERE b IN ($1, $2, $3, $4, $5) AND c = $6",
+                6,
+            ),
             ("INSERT INTO t (a) VALUES ($1), ..", "INSERT INTO t (a) VALUES ($1)", 1),
             ("SELECT a FROM t WHERE b = 'kept' /* not */", "SELECT a FROM t WHERE b = 'kept'", 0),
         ];

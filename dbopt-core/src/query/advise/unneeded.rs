@@ -16,7 +16,8 @@ pub fn unneeded(catalog: &Catalog) -> Vec<Unneeded> {
     for table in &catalog.tables {
         for index in &table.indexes {
             let told = |kind: &str, why: String| {
-                let schema = if table.schema == "public" { String::new() } else { format!("{}.", quoted(&table.schema)) };
+                let schema =
+                    if table.schema == "public" { String::new() } else { format!("{}.", quoted(&table.schema)) };
                 Unneeded {
                     kind: kind.to_owned(),
                     table: format!("{}.{}", table.schema, table.name),
@@ -37,7 +38,9 @@ pub fn unneeded(catalog: &Catalog) -> Vec<Unneeded> {
                 let days = catalog.counted_seconds / 86_400.0;
                 let elsewhere = match catalog.standbys {
                     0 => String::new(),
-                    n => format!("; {n} standbys follow this server, and what they read is counted there: look there, too"),
+                    n => format!(
+                        "; {n} standbys follow this server, and what they read is counted there: look there, too"
+                    ),
                 };
                 found.push(told("unused", format!("it was not used in {days:.0} days{elsewhere}")));
             }
@@ -63,7 +66,8 @@ fn covering<'a>(table: &'a Table, index: &Index) -> Option<&'a Index> {
     table.indexes.iter().find(|other| {
         let longer = other.keys.len() > index.keys.len();
         // Of two that are the same, one that must stay, or the one with the first name.
-        let same = other.keys.len() == index.keys.len() && (other.unique || other.constraint || other.name < index.name);
+        let same =
+            other.keys.len() == index.keys.len() && (other.unique || other.constraint || other.name < index.name);
         other.valid
             && other.method == "btree"
             && other.name != index.name
@@ -104,13 +108,22 @@ mod tests {
             ("no prefix", vec![index("a", &["y"]), index("b", &["x", "y"])], &[]),
             ("twice", vec![index("a", &["x"]), index("b", &["x"])], &[("b", "covered")]),
             ("a unique prefix", vec![Index { unique: true, ..index("a", &["x"]) }, index("b", &["x", "y"])], &[]),
-            ("beside a unique one", vec![index("a", &["x"]), Index { unique: true, ..index("b", &["x"]) }], &[("a", "covered")]),
-            ("of other rows", vec![Index { predicate: Some("z".into()), ..index("a", &["x"]) }, index("b", &["x"])], &[]),
+            (
+                "beside a unique one",
+                vec![index("a", &["x"]), Index { unique: true, ..index("b", &["x"]) }],
+                &[("a", "covered")],
+            ),
+            (
+                "of other rows",
+                vec![Index { predicate: Some("z".into()), ..index("a", &["x"]) }, index("b", &["x"])],
+                &[],
+            ),
             ("broken", vec![Index { valid: false, ..index("a", &["x"]) }], &[("a", "invalid")]),
             ("being built", vec![Index { valid: false, building: true, ..index("a", &["x"]) }], &[]),
         ];
         for (what, indexes, expected) in cases {
-            let expected: Vec<_> = expected.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned())).collect();
+            let expected: Vec<_> =
+                expected.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned())).collect();
             assert_eq!(found(indexes, |_| ()), expected, "{what}");
         }
         assert!(found(vec![unused], |catalog| catalog.counted_seconds = 3600.0).is_empty(), "not counted for long");

@@ -54,7 +54,8 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let urls: Vec<String> = nodes.iter().map(|node| node.url.expose().to_owned()).collect();
     let spinner = term::spinner("looking at what is run");
     let looked = async {
-        let workload = source::workload(args.app.as_deref(), args.statements.as_deref(), &urls, args.least_calls).await?;
+        let workload =
+            source::workload(args.app.as_deref(), args.statements.as_deref(), &urls, args.least_calls).await?;
         let options = Options { scratch: args.scratch, least_calls: args.least_calls, ..Options::default() };
         Ok::<_, Box<dyn std::error::Error>>(advise(&primary_of(&urls).await?, &workload, &options).await?)
     };

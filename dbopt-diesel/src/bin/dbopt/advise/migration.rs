@@ -25,7 +25,10 @@ fn write_at(folder: &Path, report: &Report, now: SystemTime) -> io::Result<Vec<P
         let name: String = advice.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         let dir = folder.join(format!("{version}_{name}"));
         fs::create_dir_all(&dir)?;
-        fs::write(dir.join("metadata.toml"), "# Its statement cannot run in a transaction.\nrun_in_transaction = false\n")?;
+        fs::write(
+            dir.join("metadata.toml"),
+            "# Its statement cannot run in a transaction.\nrun_in_transaction = false\n",
+        )?;
         fs::write(dir.join("up.sql"), format!("-- For {}.\n{};\n", advice.why, advice.create))?;
         fs::write(dir.join("down.sql"), format!("{};\n", advice.drop))?;
         written.push(dir.join("up.sql"));

@@ -39,7 +39,8 @@ pub(super) fn report(report: &Report, all: bool) -> String {
         parts.push(format!("thought of and rejected:\n{}", lines.join("\n")));
     }
     if all && !report.skipped.is_empty() {
-        let lines: Vec<String> = report.skipped.iter().map(|one| format!("  {}: {}", short(&one.sql), one.why)).collect();
+        let lines: Vec<String> =
+            report.skipped.iter().map(|one| format!("  {}: {}", short(&one.sql), one.why)).collect();
         parts.push(format!("not looked at:\n{}", lines.join("\n")));
     }
     if !report.notes.is_empty() {

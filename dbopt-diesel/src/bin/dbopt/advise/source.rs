@@ -37,7 +37,10 @@ pub(super) async fn workload(
         match counted_by_server(url).await {
             Ok(counted) => all.absorb(counted),
             Err(error) => {
-                all.notes.push(format!("a server could not be asked what is run there: {}", error.to_string().lines().next().unwrap_or_default()));
+                all.notes.push(format!(
+                    "a server could not be asked what is run there: {}",
+                    error.to_string().lines().next().unwrap_or_default()
+                ));
                 refused = Some(error);
             }
         }

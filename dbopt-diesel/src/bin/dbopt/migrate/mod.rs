@@ -15,8 +15,8 @@ use dbopt_diesel::core::schema::migration::{Direction, Migration};
 use dbopt_diesel::migrate::{Back, Error, Forward, Migrator, Report, Status};
 
 use crate::Outcome;
-use progress::Progress;
 pub(crate) use new::stamp;
+use progress::Progress;
 pub(crate) use settings::Settings;
 pub(crate) use show::{Paint, paint};
 
