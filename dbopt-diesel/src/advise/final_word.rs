@@ -74,15 +74,16 @@ impl Search<'_> {
         let taken: Vec<String> = indexes.chain(others.iter().map(|advice| advice.name.clone())).collect();
         let name = definition.name(&taken);
         let count = serves.len();
-        let what = if count == 1 { "1 statement".to_owned() } else { format!("{count} statements") };
+        let what =
+            if count == 1 { "1 statement, which" } else { &format!("{count} statements, the foremost of which") };
         let why = match serves.first() {
             Some(Served { before, after: Some(after), .. }) => {
-                format!("{what}, the foremost of which costs {after:.0} with it and {before:.0} without")
+                format!("{what} costs {after:.0} with it and {before:.0} without")
             }
             Some(Served { before, .. }) => {
-                format!("{what}, the foremost of which costs {before:.0} and reads the table for few of its rows")
+                format!("{what} costs {before:.0} and reads the table for few of its rows")
             }
-            None => what,
+            None => String::new(),
         };
         Advice {
             table: format!("{}.{}", definition.schema, definition.table),
