@@ -49,7 +49,7 @@ mod tests {
         for (before, after, expected) in cases {
             assert_eq!(improves(before, after), expected, "{before} -> {after}");
         }
-        assert!(is_as_good(115.0, 100.0, 100.0) && !is_as_good(116.0, 100.0, 100.0));
+        assert!(is_as_good(114.0, 100.0, 100.0) && !is_as_good(116.0, 100.0, 100.0));
         assert!(is_as_good(50.0, 20.0, 2000.0) && !is_as_good(90.0, 20.0, 2000.0));
         assert_eq!(too_dear(Some(100.0), 10.0), None, "just worth it");
         assert!(too_dear(Some(99.0), 10.0).is_some());
