@@ -98,7 +98,8 @@ mod tests {
     #[test]
     fn each_kind_is_found_and_nothing_else() {
         let unused = Index { scans: 0.0, ..index("a", &["x"]) };
-        let cases: Vec<(&str, Vec<Index>, &[(&str, &str)])> = vec![
+        type Case = (&'static str, Vec<Index>, &'static [(&'static str, &'static str)]);
+        let cases: Vec<Case> = vec![
             ("used", vec![index("a", &["x"])], &[]),
             ("unused", vec![unused.clone()], &[("a", "unused")]),
             ("unique", vec![Index { unique: true, ..unused.clone() }], &[]),
