@@ -27,6 +27,7 @@
 //! | `alerts` | no | mail, Slack, PagerDuty and webhooks for alerts (lettre, hyper) |
 //! | `patroni` | no | asks Patroni's REST API who leads (hyper) |
 //! | `schema` | no | migrations: scripts, plans, lint, rollback scripts (sqlparser) |
+//! | `advise` | no | advice on indexes (sqlparser) |
 //! | `fake` | no | [`backend::fake`]: a cluster in memory, for tests of code that is generic over the backend |
 
 pub mod alert;

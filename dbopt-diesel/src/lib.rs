@@ -46,6 +46,7 @@
 //! | `patroni` | no | follows Patroni's leader: `cluster.mode = "patroni"` |
 //! | `dev` | no | `dev`: a local cluster of real servers for development and tests |
 //! | `migrations` | no | [`migrate`]: migrations that are proved before they run |
+//! | `advise` | no | [`advise`]: which indexes are missing, and which are not needed |
 //! | `agent` | no | `supervise::Machine` and `AgentClient`: what reaches a server's files for a coordinator (axum, reqwest) |
 //! | `supervise` | no | `supervise`: a coordinator that promotes a replica when the primary is lost |
 //! | `cli` | no | the `dbopt` binary |
@@ -58,6 +59,8 @@ extern crate self as dbopt_diesel;
 pub mod __private;
 #[cfg(feature = "http")]
 pub mod admin;
+#[cfg(feature = "advise")]
+pub mod advise;
 mod backend;
 mod conn;
 mod connect;

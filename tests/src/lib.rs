@@ -3,6 +3,7 @@
 // A test that cannot be set up has failed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod advise_corpus;
 pub mod alerts;
 pub mod application;
 pub mod crowd;

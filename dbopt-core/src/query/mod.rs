@@ -4,6 +4,8 @@
 //! are stored, and bound values are hashed with a seed of this process, to tell repetition from a retry.
 
 mod advice;
+#[cfg(feature = "advise")]
+pub mod advise;
 mod config;
 mod findings;
 mod fingerprint;

@@ -91,6 +91,11 @@ impl Statistics {
         self.tick.load(Ordering::Relaxed)
     }
 
+    /// Seconds since the start, roughly.
+    pub(super) fn age(&self) -> u32 {
+        self.now().saturating_sub(IDLE)
+    }
+
     pub(super) fn skip(&self, why: Skipped) {
         self.skipped[why as usize].fetch_add(1, Ordering::Relaxed);
     }

@@ -22,6 +22,8 @@ const SHOWN: usize = 100;
 pub struct InsightStatus {
     /// Whether statements are watched.
     pub enabled: bool,
+    /// For how long they have been counted, in seconds.
+    pub counted_seconds: u32,
     /// How many fingerprints have a place, and how many places there are.
     pub fingerprints: [usize; 2],
     /// Those that took the most time in all, at most a hundred, and what found no place.
@@ -111,6 +113,7 @@ impl Insight {
         statements.truncate(SHOWN);
         InsightStatus {
             enabled: self.config.enabled,
+            counted_seconds: self.statistics.age(),
             fingerprints: [self.statistics.len(), self.config.fingerprints],
             statements,
             plans: self.plans.counts(),

@@ -2,7 +2,7 @@
 
 mod cancel;
 mod open;
-#[cfg(any(feature = "migrations", feature = "supervise"))]
+#[cfg(any(feature = "advise", feature = "migrations", feature = "supervise"))]
 mod session;
 mod socket;
 mod tls;
@@ -19,10 +19,12 @@ use tokio::time::timeout;
 
 pub(crate) use cancel::Canceller;
 pub(crate) use open::{Opening, open};
-#[cfg(feature = "migrations")]
+#[cfg(any(feature = "advise", feature = "migrations", feature = "supervise"))]
+pub(crate) use session::Session;
+#[cfg(any(feature = "advise", feature = "migrations"))]
 pub(crate) use session::session;
 #[cfg(any(feature = "migrations", feature = "supervise"))]
-pub(crate) use session::{Session, session_on};
+pub(crate) use session::session_on;
 pub(crate) use url::Address;
 
 use crate::Conn;

@@ -10,6 +10,7 @@ use super::open::{LoggedIn, log_in};
 use super::{Driver, apart, silent};
 
 /// A connection for migrations and coordinators. Dropped in the middle of a statement, it has the server stop it.
+#[cfg_attr(not(any(feature = "migrations", feature = "supervise")), allow(dead_code))] // advice asks for neither place nor role
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) report: NodeReport,
@@ -19,7 +20,7 @@ pub(crate) struct Session {
 }
 
 /// Opens one, on the database of the URL.
-#[cfg(feature = "migrations")]
+#[cfg(any(feature = "advise", feature = "migrations"))]
 pub(crate) async fn session(url: &str, application: &'static str) -> Result<Session, ConnectError> {
     session_on(url, None, application).await
 }

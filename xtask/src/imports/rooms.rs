@@ -28,7 +28,7 @@ pub(super) const CONFINED: &[Confined] = &[
     Confined { name: "redis", modules: &["cache/l2", "cache/backplane", "limit/remote", "redis_link"] },
     Confined { name: "lettre", modules: &["alert/channel"] },
     Confined { name: "hyper_util", modules: &["alert/channel", "cluster/host", "cluster/patroni"] },
-    Confined { name: "sqlparser", modules: &["schema/lint"] },
+    Confined { name: "sqlparser", modules: &["query/advise", "schema/lint"] },
     Confined { name: "diesel", modules: &[] },
     Confined { name: "diesel_async", modules: &[] },
     Confined { name: "diesel_migrations", modules: &[] },

@@ -1,5 +1,6 @@
 //! `dbopt`: the operator's and developer's command. Each command is a module of its own; this file only dispatches.
 
+mod advise;
 mod agent;
 mod alerts;
 mod cache;
@@ -34,6 +35,8 @@ enum Command {
     Status(status::Args),
     /// Migrations: what is applied and pending, forward, back, proved before they run
     Migrate(migrate::Args),
+    /// Indexes that are missing, proved by the planner, and those that are not needed
+    Advise(advise::Args),
     /// Watch the cluster, and make a replica the primary when it is lost
     Supervise(supervise::Args),
     /// Beside a server: bring it back as a replica when `dbopt supervise` says so
@@ -52,6 +55,7 @@ async fn main() -> ExitCode {
         Command::Dev(args) => dev::run(args).await,
         Command::Cache(args) => cache::run(args).await,
         Command::Status(args) => status::run(args).await,
+        Command::Advise(args) => advise::run(args).await,
         Command::Alerts(args) => alerts::run(args).await,
         Command::Agent(args) => agent::run(args).await,
         Command::Supervise(args) => supervise::run(args).await,

@@ -68,13 +68,13 @@ fn exit_code(health: &str) -> ExitCode {
 }
 
 /// Where the status comes from.
-struct Source {
+pub(crate) struct Source {
     client: Client,
     url: String,
 }
 
 impl Source {
-    fn new(url: &str) -> Result<Self, Box<dyn std::error::Error>> {
+    pub(crate) fn new(url: &str) -> Result<Self, Box<dyn std::error::Error>> {
         let base = url.trim_end_matches('/').trim_end_matches("/metrics/json").trim_end_matches("/metrics");
         if !base.starts_with("http://") && !base.starts_with("https://") {
             return Err(format!(
@@ -85,7 +85,7 @@ impl Source {
         Ok(Source { client: Client::builder().timeout(PATIENCE).build()?, url: format!("{base}/metrics/json") })
     }
 
-    async fn fetch<T: serde::de::DeserializeOwned>(&self) -> Result<T, String> {
+    pub(crate) async fn fetch<T: serde::de::DeserializeOwned>(&self) -> Result<T, String> {
         let url = &self.url;
         let answer = self.client.get(url).send().await.and_then(reqwest::Response::error_for_status);
         let text = match answer {

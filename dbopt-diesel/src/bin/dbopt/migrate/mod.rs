@@ -15,8 +15,10 @@ use dbopt_diesel::core::schema::migration::{Direction, Migration};
 use dbopt_diesel::migrate::{Back, Error, Forward, Migrator, Report, Status};
 
 use crate::Outcome;
+pub(crate) use new::stamp;
 use progress::Progress;
-use settings::Settings;
+pub(crate) use settings::Settings;
+pub(crate) use show::{Paint, paint};
 
 #[derive(ClapArgs)]
 pub(crate) struct Args {

@@ -34,7 +34,7 @@ pub(super) fn run(settings: &Settings, name: &str, alone: bool) -> Outcome {
 }
 
 /// The time in UTC, as diesel's command writes it: `2026-11-22-101500`.
-fn stamp(now: SystemTime) -> String {
+pub(crate) fn stamp(now: SystemTime) -> String {
     humantime::format_rfc3339_seconds(now).to_string().replace('T', "-").replace([':', 'Z'], "")
 }
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use dbopt_diesel::Config;
 use dbopt_diesel::migrate::{Migrations, Migrator};
 
-pub(super) struct Settings {
-    pub(super) folder: Option<PathBuf>,
-    pub(super) url: Option<String>,
+pub(crate) struct Settings {
+    pub(crate) folder: Option<PathBuf>,
+    pub(crate) url: Option<String>,
 }
 
 impl Settings {
@@ -20,7 +20,7 @@ impl Settings {
     }
 
     /// The settings of dbopt; without a database in them, `DATABASE_URL` names it, as it does for diesel.
-    pub(super) fn config(&self) -> Result<Config, Box<dyn Error>> {
+    pub(crate) fn config(&self) -> Result<Config, Box<dyn Error>> {
         let mut config = Config::load()?;
         let unset = config.database.url.is_empty() && config.database.nodes.is_empty();
         let url = self.url.clone().or_else(|| std::env::var("DATABASE_URL").ok().filter(|_| unset));
@@ -36,7 +36,7 @@ impl Settings {
     }
 
     /// `--folder`, or `schema.folder`, or what diesel.toml says, here or in a folder above.
-    pub(super) fn folder(&self, config: &Config) -> PathBuf {
+    pub(crate) fn folder(&self, config: &Config) -> PathBuf {
         if let Some(folder) = &self.folder {
             return folder.clone();
         }

@@ -62,13 +62,13 @@ fn coloured_diff(diff: &str) -> String {
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum Paint {
+pub(crate) enum Paint {
     Good,
     Warning,
     Bad,
 }
 
-pub(super) fn paint(text: &str, paint: Paint) -> String {
+pub(crate) fn paint(text: &str, paint: Paint) -> String {
     if !wants_colour(&stdout()) {
         return text.to_owned();
     }
