@@ -8,6 +8,17 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let site = setup::ensure_patroni()?;
     let mut cargo = shell::cargo();
     // One at a time: they measure.
-    cargo.args(["test", "-p", "dbopt-tests", "--test", "patroni", "--", "--ignored", "--nocapture", "--test-threads", "1"]);
+    cargo.args([
+        "test",
+        "-p",
+        "dbopt-tests",
+        "--test",
+        "patroni",
+        "--",
+        "--ignored",
+        "--nocapture",
+        "--test-threads",
+        "1",
+    ]);
     shell::run(cargo.env("PATRONI_SITE", site).args(arguments))
 }

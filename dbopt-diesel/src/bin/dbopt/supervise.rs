@@ -114,7 +114,10 @@ pub(crate) async fn switchover(args: SwitchoverArgs) -> Outcome {
 pub(crate) async fn reinitialize(args: ReinitializeArgs) -> Outcome {
     let config = Config::load()?;
     if config.cluster.mode != Mode::Patroni {
-        return Err("only Patroni is told to: cluster.mode is not \"patroni\". Elsewhere copy the replica with pg_basebackup".into());
+        return Err(
+            "only Patroni is told to: cluster.mode is not \"patroni\". Elsewhere copy the replica with pg_basebackup"
+                .into(),
+        );
     }
     println!("{}", Patroni::new(&config.cluster.patroni)?.reinitialize(&args.member).await?);
     Ok(ExitCode::SUCCESS)
