@@ -7,6 +7,3 @@ mod real;
 pub use played::{Played, listed, own};
 pub use pulse::{Pulse, Served};
 pub use real::{Member, PatroniCluster};
-
-/// What the tests on the real Patroni say of themselves while they are left out.
-pub const NEEDS: &str = "needs Patroni and etcd: cargo xtask patroni";

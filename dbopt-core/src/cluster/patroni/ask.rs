@@ -45,6 +45,7 @@ impl Address {
     }
 
     /// The value of `Authorization`, if there are credentials.
+    #[cfg(any(feature = "patroni", test))]
     pub(super) fn authorization(&self) -> Option<String> {
         let (user, password) = self.credentials.expose().split_once(':')?;
         let both = [decoded(user), vec![b':'], decoded(password)].concat();
@@ -53,6 +54,7 @@ impl Address {
 }
 
 /// What `%40` and the like stand for.
+#[cfg(any(feature = "patroni", test))]
 fn decoded(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -72,6 +74,7 @@ fn decoded(text: &str) -> Vec<u8> {
     bytes
 }
 
+#[cfg(any(feature = "patroni", test))]
 fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();

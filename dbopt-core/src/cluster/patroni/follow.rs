@@ -52,6 +52,8 @@ pub(crate) struct Follower {
     /// The members as they were listed last.
     known: Vec<Listed>,
     silent: u32,
+    /// What the cluster is called, where all that were asked agree.
+    scope: Option<Arc<str>>,
     /// Which address is the leader's own, and since when nobody answers there.
     leader: Option<usize>,
     leader_silent: Option<Instant>,
@@ -84,6 +86,7 @@ impl Follower {
             first: 0,
             known: Vec::new(),
             silent: SILENT_ROUNDS,
+            scope: None,
             leader: None,
             leader_silent: None,
             asked_again: Instant::now(),
@@ -111,7 +114,8 @@ impl Follower {
         let mut changes = self.cluster.changes();
         loop {
             self.pause(&mut changes).await;
-            if self.looked.elapsed() > CLOSER_LOOK {
+            let calm = self.leader_silent.is_none() && !self.is_in_doubt();
+            if calm && self.looked.elapsed() > CLOSER_LOOK {
                 self.look_closer().await;
             }
             self.ask().await;
@@ -228,6 +232,8 @@ impl Follower {
         let address = &self.addresses[i];
         let answer = self.get(address, "/cluster", limit).await;
         match answer.and_then(|answer| ClusterAnswer::read(&answer.text)) {
+            // Somebody else's members may have the same names.
+            Ok(listed) if listed.scope.is_some() && self.scope.is_some() && listed.scope != self.scope => None,
             Ok(listed) => Some(listed),
             Err(why) => {
                 tracing::debug!(address = address.base, "Patroni does not tell who leads: {why}");
@@ -316,6 +322,9 @@ impl Follower {
             self.said.ttl = Duration::from_secs(ttl);
         }
         self.checked = settled::check(&stands, &others, self.cluster.system_identifier());
+        if self.checked.wrong.is_empty() {
+            self.scope = stands.iter().find_map(|stand| stand.answer.scope.clone()).or(self.scope.take());
+        }
     }
 
     /// Finds the addresses of the names that members are listed by.
