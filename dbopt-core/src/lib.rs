@@ -26,6 +26,7 @@
 //! | `http` | yes | the admin router (axum) and the tower layer that gives each request a [`Context`] |
 //! | `alerts` | no | mail, Slack, PagerDuty and webhooks for alerts (lettre, hyper) |
 //! | `schema` | no | migrations: scripts, plans, lint, rollback scripts (sqlparser) |
+//! | `spans` | no | spans of calls for `tracing`, under the names that OpenTelemetry gives them |
 //! | `fake` | no | [`backend::fake`]: a cluster in memory, for tests of code that is generic over the backend |
 
 pub mod alert;

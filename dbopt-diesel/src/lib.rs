@@ -45,6 +45,7 @@
 //! | `exporter` | no | asks node exporters how busy the nodes' machines are |
 //! | `dev` | no | `dev`: a local cluster of real servers for development and tests |
 //! | `migrations` | no | [`migrate`]: migrations that are proved before they run |
+//! | `spans` | no | spans of calls, waits and statements for `tracing`, under the names that OpenTelemetry gives them |
 //! | `supervise` | no | `supervise`: a coordinator that promotes a replica when the primary is lost |
 //! | `cli` | no | the `dbopt` binary |
 

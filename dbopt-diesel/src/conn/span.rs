@@ -58,8 +58,28 @@ pub(super) fn end(span: &Span, rows: u64, end: &End) {
 
 /// The words that a statement of an application begins with; a trace has no use for others.
 const OPERATIONS: [&str; 22] = [
-    "SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "TABLE", "BEGIN", "START", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE",
-    "SET", "SHOW", "COPY", "CALL", "CREATE", "ALTER", "DROP", "LOCK",
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "MERGE",
+    "WITH",
+    "VALUES",
+    "TABLE",
+    "BEGIN",
+    "START",
+    "COMMIT",
+    "ROLLBACK",
+    "SAVEPOINT",
+    "RELEASE",
+    "SET",
+    "SHOW",
+    "COPY",
+    "CALL",
+    "CREATE",
+    "ALTER",
+    "DROP",
+    "LOCK",
 ];
 
 /// What a statement does, in one word.
