@@ -154,6 +154,8 @@ impl World {
         self.fires(Rule::Node, "primary", async || ()).await;
         let new = self.cluster.replica(1);
         new.query_text("SELECT pg_promote()::text").await.unwrap();
+        // Before it, pg_rewind does not see the new timeline.
+        new.execute("CHECKPOINT").await.unwrap();
         self.is_over(Rule::Primary, "", async || ()).await;
         self.fires(Rule::Failover, "replica-1, timeline 2", async || ()).await;
         self.is_over(Rule::Failover, "replica-1, timeline 2", async || ()).await;
@@ -190,12 +192,7 @@ impl World {
 
     /// Every rule has fired, and all is well in the end.
     async fn nothing_is_left(&self) {
-        let left = async || {
-            let alerts = self.db().status().alerts;
-            alerts.iter().for_each(|alert| println!("{}", alert.summary));
-            alerts.is_empty()
-        };
-        until("nothing is left", PATIENCE, left).await;
+        until("nothing is left", PATIENCE, async || self.db().status().alerts.is_empty()).await;
         let told = || told(&self.sink);
         let count = |what: &str| told().iter().filter(|line| line.starts_with(what)).count();
         until("every end is told", PATIENCE, async || count("resolved") == count("firing")).await;
