@@ -28,6 +28,7 @@
 //! | `patroni` | no | asks Patroni's REST API who leads (hyper) |
 //! | `schema` | no | migrations: scripts, plans, lint, rollback scripts (sqlparser) |
 //! | `advise` | no | advice on indexes (sqlparser) |
+//! | `spans` | no | spans of calls for `tracing`, under the names that OpenTelemetry gives them |
 //! | `fake` | no | [`backend::fake`]: a cluster in memory, for tests of code that is generic over the backend |
 
 pub mod alert;

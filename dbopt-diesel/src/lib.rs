@@ -48,6 +48,7 @@
 //! | `migrations` | no | [`migrate`]: migrations that are proved before they run |
 //! | `advise` | no | [`advise`]: which indexes are missing, and which are not needed |
 //! | `agent` | no | `supervise::Machine` and `AgentClient`: what reaches a server's files for a coordinator (axum, reqwest) |
+//! | `spans` | no | spans of calls, waits and statements for `tracing`, under the names that OpenTelemetry gives them |
 //! | `supervise` | no | `supervise`: a coordinator that promotes a replica when the primary is lost |
 //! | `cli` | no | the `dbopt` binary |
 

@@ -28,7 +28,7 @@ struct World {
 fn low(mut config: Config) -> Config {
     (config.pool.min, config.pool.max) = (6, 20);
     let alerts = &mut config.alerts;
-    (alerts.pool.fire, alerts.pool.resolve) = (0.3, 0.2);
+    (alerts.pool.fire, alerts.pool.resolve) = (0.2, 0.1);
     (alerts.lag.fire, alerts.lag.resolve) = (Duration::from_millis(1000), Duration::from_millis(500));
     (alerts.unreached.fire, alerts.unreached.resolve) = (Duration::from_millis(1000), Duration::from_millis(500));
     alerts.error_rate.application = true;
@@ -84,7 +84,13 @@ impl World {
     }
 
     async fn slow_calls(&self) {
-        let slow = async || drop(join_all((0..12).map(|_| self.things.slow_primary_read(0.15))).await);
+        // Without a pause in between, in which nothing would be in use.
+        let in_a_row = async || {
+            for _ in 0..8 {
+                drop(self.things.slow_read(0.15).await);
+            }
+        };
+        let slow = async || drop(join_all((0..16).map(|_| in_a_row())).await);
         self.fires(Rule::Latency, "", slow).await;
         self.fires(Rule::Pool, "", slow).await;
         self.is_over(Rule::Latency, "", async || ()).await;
@@ -148,6 +154,8 @@ impl World {
         self.fires(Rule::Node, "primary", async || ()).await;
         let new = self.cluster.replica(1);
         new.query_text("SELECT pg_promote()::text").await.unwrap();
+        // Before it, pg_rewind does not see the new timeline.
+        new.execute("CHECKPOINT").await.unwrap();
         self.is_over(Rule::Primary, "", async || ()).await;
         self.fires(Rule::Failover, "replica-1, timeline 2", async || ()).await;
         self.is_over(Rule::Failover, "replica-1, timeline 2", async || ()).await;
@@ -155,18 +163,20 @@ impl World {
             let create = format!("SELECT pg_create_physical_replication_slot('{slot}', true)::text");
             new.query_text(&create).await.unwrap();
         }
-        self.cluster.replica(2).set("primary_conninfo", &self.conninfo().await).await.unwrap();
+        let conninfo = self.conninfo("replica-2").await;
+        self.cluster.replica(2).set("primary_conninfo", &conninfo).await.unwrap();
     }
 
-    /// Where replicas find the new primary.
-    async fn conninfo(&self) -> String {
+    /// Where a replica finds the new primary.
+    async fn conninfo(&self, replica: &str) -> String {
         let new = self.cluster.replica(1);
         let before = new.query_text("SHOW primary_conninfo").await.unwrap().unwrap();
-        let other_port = |part: &str| match part.strip_prefix("port=") {
-            Some(_) => format!("port={}", new.port()),
-            None => part.to_owned(),
+        let other = |part: &str| match part.split_once('=') {
+            Some(("port", _)) => format!("port={}", new.port()),
+            Some(("application_name", _)) => format!("application_name={replica}"),
+            _ => part.to_owned(),
         };
-        before.split(' ').map(other_port).collect::<Vec<_>>().join(" ")
+        before.split(' ').map(other).collect::<Vec<_>>().join(" ")
     }
 
     async fn a_second_primary(&self) {
@@ -174,7 +184,7 @@ impl World {
         old.start().await.unwrap();
         self.fires(Rule::Stray, "primary", async || ()).await;
         let leader = Place { host: "127.0.0.1".into(), port: self.cluster.replica(1).port() };
-        let conninfo = self.conninfo().await;
+        let conninfo = self.conninfo(old.name()).await;
         let order = Rejoin { node: old.name().into(), leader, conninfo, slot: "primary".into(), fell_behind: false };
         LocalAgent::new(self.cluster.clone()).rejoin(order).await.unwrap();
         self.is_over(Rule::Stray, "primary", async || ()).await;

@@ -4,19 +4,19 @@ use std::fmt;
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::alerts::AlertCounts;
 use super::cache::CacheCounts;
 use super::calls::{CallCounts, Calls};
-use super::histogram::{BOUNDS, HistogramCounts};
 use super::limits::LimitCounts;
 use super::nodes::{self, NodeGauges};
 use super::resilience::{self, CircuitCounts, HedgeCounts, RetryCounts};
-use super::statements::StatementCounts;
+use super::statements::{self, StatementCounts};
 use super::takeovers::{self, TakeoverCounts, WaitCounts};
+use super::text::{Text, labels};
 
 /// Everything that is measured at the moment of the scrape.
 #[derive(Debug, Clone, Default)]
@@ -74,28 +74,42 @@ pub struct PoolGauges {
 ///
 /// # Errors
 /// Never in practice: writing to a string does not fail.
-pub fn openmetrics(calls: &Calls, nodes: &[String], gauges: Gauges) -> Result<String, fmt::Error> {
+pub fn openmetrics(calls: &Calls, nodes: &[String], mut gauges: Gauges) -> Result<String, fmt::Error> {
+    let counts = calls.counts_by_server();
+    let series: Vec<(String, CallCounts)> = counts
+        .into_iter()
+        .filter_map(|counts| {
+            let node = nodes.get(counts.node).filter(|node| !node.is_empty())?;
+            Some((labels(&[("method", counts.method), ("node", node), ("lane", counts.lane.name())]), counts))
+        })
+        .collect();
+    let statements = gauges.statements.as_mut().map(|counts| std::mem::take(&mut counts.series));
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape {
-        counts: calls
-            .counts_by_server()
-            .into_iter()
-            .filter(|c| nodes.get(c.node).is_some_and(|n| !n.is_empty()))
-            .collect(),
-        refused: calls.refused_and_rerun(),
-        nodes: nodes.to_vec(),
-        gauges,
-    }));
+    registry.register_collector(Box::new(Scrape { refused: calls.refused_and_rerun(), gauges }));
     let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    prometheus_client::encoding::text::encode_registry(&mut text, &registry)?;
+    let mut plain = Text::new(&mut text);
+    write_calls(&mut plain, &series)?;
+    if let Some(statements) = &statements {
+        statements::write(&mut plain, statements)?;
+    }
+    prometheus_client::encoding::text::encode_eof(&mut text)?;
     Ok(text)
+}
+
+fn write_calls(text: &mut Text<'_>, series: &[(String, CallCounts)]) -> fmt::Result {
+    let help = "Time of a call of a repository method, from routing to commit";
+    text.seconds("dbopt_call_duration_seconds", help, series.iter().map(|(labels, c)| (labels.as_str(), &c.latency)))?;
+    let kinds = |(labels, c): &(String, CallCounts)| {
+        [("application", c.application_errors), ("infrastructure", c.infrastructure_errors)]
+            .map(|(kind, n)| (format!("{labels},kind=\"{kind}\""), n))
+    };
+    text.counter("dbopt_call_errors", "Calls that failed, by whose fault it was", series.iter().flat_map(kinds))
 }
 
 #[derive(Debug)]
 struct Scrape {
-    counts: Vec<CallCounts>,
     refused: Vec<(&'static str, u64, u64)>,
-    nodes: Vec<String>,
     gauges: Gauges,
 }
 
@@ -130,32 +144,6 @@ impl Collector for Scrape {
 
 impl Scrape {
     fn encode_calls(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let labels = |c: &CallCounts| {
-            let node = self.nodes.get(c.node).cloned().unwrap_or_default();
-            [("method", c.method.to_owned()), ("node", node), ("lane", c.lane.name().to_owned())]
-        };
-        let mut latency = encoder.encode_descriptor(
-            "dbopt_call_duration",
-            "Time of a call of a repository method, from routing to commit",
-            Some(&Unit::Seconds),
-            MetricType::Histogram,
-        )?;
-        for c in &self.counts {
-            Latency(&c.latency).encode(latency.encode_family(&labels(c))?)?;
-        }
-        let mut errors = encoder.encode_descriptor(
-            "dbopt_call_errors",
-            "Calls that failed, by whose fault it was",
-            None,
-            MetricType::Counter,
-        )?;
-        for c in &self.counts {
-            for (kind, n) in [("application", c.application_errors), ("infrastructure", c.infrastructure_errors)] {
-                let [method, node, lane] = labels(c);
-                let labels = [method, node, lane, ("kind", kind.to_owned())];
-                ConstCounter::new(n).encode(errors.encode_family(&labels)?)?;
-            }
-        }
         let mut refused =
             encoder.encode_descriptor("dbopt_calls_refused", "Calls that no node took", None, MetricType::Counter)?;
         for (method, n, _) in &self.refused {
@@ -205,20 +193,6 @@ pub(super) fn gauge<const N: usize>(
         ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
     }
     Ok(())
-}
-
-pub(super) struct Latency<'a>(pub(super) &'a HistogramCounts);
-
-impl EncodeMetric for Latency<'_> {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let bounds = BOUNDS.iter().copied().chain([f64::INFINITY]);
-        let buckets: Vec<(f64, u64)> = bounds.zip(self.0.buckets).collect();
-        encoder.encode_histogram::<NoLabelSet>(self.0.sum, self.0.count(), &buckets, None)
-    }
-
-    fn metric_type(&self) -> MetricType {
-        MetricType::Histogram
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod statements;
 mod striped;
 mod table;
 mod takeovers;
+mod text;
 
 #[cfg(test)]
 mod reference;

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge};
-use prometheus_client::registry::Unit;
 
-use super::exposition::Latency;
 use super::histogram::HistogramCounts;
+use super::text::{Text, labels};
 
 /// What was counted of statements, at the moment of the scrape.
 #[derive(Debug, Clone, Default)]
@@ -50,32 +49,30 @@ impl StatementSeries {
         self.errors += other.errors;
         self.slow += other.slow;
     }
+}
 
-    fn labels(&self) -> [(&'static str, String); 3] {
-        [("method", self.method.to_owned()), ("node", self.node.to_string()), ("lane", self.lane.to_owned())]
+/// The families with a sample for each series.
+pub(super) fn write(text: &mut Text<'_>, series: &[StatementSeries]) -> fmt::Result {
+    let labelled =
+        |series: &StatementSeries| labels(&[("method", series.method), ("node", &series.node), ("lane", series.lane)]);
+    let labels: Vec<String> = series.iter().map(labelled).collect();
+    let help = "Time of a statement, from the moment it was sent to its end";
+    let latencies = labels.iter().zip(series).map(|(labels, series)| (labels.as_str(), &series.latency));
+    text.seconds("dbopt_statement_duration_seconds", help, latencies)?;
+    type Read = fn(&StatementSeries) -> u64;
+    let figures: [(&str, &str, Read); 3] = [
+        ("dbopt_statement_rows", "Rows that servers sent", |series| series.rows),
+        ("dbopt_statement_errors", "Statements that failed, were cancelled or lost", |series| series.errors),
+        ("dbopt_slow_statements", "Statements that took insight.slow or longer", |series| series.slow),
+    ];
+    for (name, help, read) in figures {
+        text.counter(name, help, labels.iter().zip(series.iter().map(read)))?;
     }
+    Ok(())
 }
 
 impl StatementCounts {
     pub(super) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Time of a statement, from the moment it was sent to its end";
-        let mut latency =
-            encoder.encode_descriptor("dbopt_statement_duration", help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        for series in &self.series {
-            Latency(&series.latency).encode(latency.encode_family(&series.labels())?)?;
-        }
-        type Read = fn(&StatementSeries) -> u64;
-        let figures: [(&str, &str, Read); 3] = [
-            ("dbopt_statement_rows", "Rows that servers sent", |series| series.rows),
-            ("dbopt_statement_errors", "Statements that failed, were cancelled or lost", |series| series.errors),
-            ("dbopt_slow_statements", "Statements that took insight.slow or longer", |series| series.slow),
-        ];
-        for (name, help, read) in figures {
-            let mut counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for series in &self.series {
-                ConstCounter::new(read(series)).encode(counter.encode_family(&series.labels())?)?;
-            }
-        }
         let help = "Contexts in which a method repeated one statement with different values (N+1)";
         let mut repeated = encoder.encode_descriptor("dbopt_n_plus_one", help, None, MetricType::Counter)?;
         for (method, count) in &self.repeated {
