@@ -27,6 +27,7 @@ macro_rules! node {
         "(SELECT pg_is_in_recovery() AS r) AS node LEFT JOIN pg_stat_wal_receiver AS w ON true"
     };
 }
+#[cfg(feature = "supervise")]
 pub(crate) use {identity, node};
 
 /// Any role may run it; only what the receiver does needs `pg_monitor`, and is unknown without it.
