@@ -154,8 +154,6 @@ impl World {
         self.fires(Rule::Node, "primary", async || ()).await;
         let new = self.cluster.replica(1);
         new.query_text("SELECT pg_promote()::text").await.unwrap();
-        // Before it, pg_rewind does not see the new timeline.
-        new.execute("CHECKPOINT").await.unwrap();
         self.is_over(Rule::Primary, "", async || ()).await;
         self.fires(Rule::Failover, "replica-1, timeline 2", async || ()).await;
         self.is_over(Rule::Failover, "replica-1, timeline 2", async || ()).await;

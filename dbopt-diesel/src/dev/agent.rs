@@ -72,6 +72,10 @@ impl Hands for AtWork<'_> {
         Ok(self.node.wait_streaming(patience).await?)
     }
 
+    async fn checkpoint(&self) -> Result<(), AgentError> {
+        Ok(self.leader.execute("CHECKPOINT").await?)
+    }
+
     async fn rewind(&self) -> Result<(), AgentError> {
         let shared = &self.node.shared;
         let home = shared.dir.join(self.node.name());

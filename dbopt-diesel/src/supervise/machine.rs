@@ -231,6 +231,10 @@ impl Hands for AtWork<'_> {
         }
     }
 
+    async fn checkpoint(&self) -> Result<(), AgentError> {
+        self.machine.run("psql", ["-XAtq", "-d", &self.source(), "-c", "CHECKPOINT"]).await.map(drop)
+    }
+
     async fn rewind(&self) -> Result<(), AgentError> {
         let source = format!("--source-server={}", self.source());
         let args = [source.as_ref(), "--target-pgdata".as_ref(), self.machine.data.as_os_str()];

@@ -36,6 +36,9 @@ pub(crate) trait Hands: Sync {
     /// Waits until it streams.
     fn streams(&self, patience: Duration) -> impl Future<Output = Done> + Send;
 
+    /// Has the leader write down on which timeline it is: before PostgreSQL 16 `pg_rewind` finds it nowhere else.
+    fn checkpoint(&self) -> impl Future<Output = Done> + Send;
+
     /// Takes back what its data has and the leader's has not.
     fn rewind(&self) -> impl Future<Output = Done> + Send;
 
@@ -62,6 +65,9 @@ pub(crate) async fn bring_back(hands: &impl Hands, order: &Rejoin) -> Result<Way
         }
         still_wanted(hands, order).await?;
         hands.stop().await?;
+        if let Err(error) = hands.checkpoint().await {
+            tracing::warn!(node = &*order.node, %error, "the leader makes no checkpoint; the coordinator made one, or a copy will be needed");
+        }
         match hands.rewind().await {
             Ok(()) => match begin(hands, order).await {
                 Ok(()) => return Ok(Way::Rewound),
