@@ -10,7 +10,7 @@ use super::open::{LoggedIn, log_in};
 use super::{Driver, apart, silent};
 
 /// A connection for migrations and coordinators. Dropped in the middle of a statement, it has the server stop it.
-#[cfg_attr(not(any(feature = "migrations", feature = "supervise")), allow(dead_code))] // advice asks for neither place nor role
+#[cfg_attr(not(feature = "migrations"), allow(dead_code))] // advice and coordinators ask for neither place nor role
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) report: NodeReport,

@@ -42,6 +42,7 @@ pub enum Way {
     Copied,
 }
 
+#[cfg(feature = "agent")]
 impl Way {
     const ALL: [Way; 3] = [Way::Restarted, Way::Rewound, Way::Copied];
 

@@ -23,6 +23,7 @@ mod link;
 mod look;
 #[cfg(feature = "agent")]
 mod machine;
+#[cfg(any(feature = "agent", feature = "dev"))]
 mod rejoin;
 #[cfg(feature = "agent")]
 mod remote;
@@ -35,6 +36,7 @@ pub use agent::{AgentError, NodeAgent, Rejoin, Way};
 pub use check::{Finding, Readiness, grants};
 #[cfg(feature = "agent")]
 pub use machine::Machine;
+#[cfg(feature = "dev")]
 pub(crate) use rejoin::{Hands, bring_back};
 #[cfg(feature = "agent")]
 pub use remote::{AgentClient, agent_router};
