@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use dbopt_diesel::dev::{Cluster, LocalAgent, Node};
-use dbopt_diesel::supervise::Supervisor;
-use dbopt_tests::named;
+use dbopt_diesel::dev::{Cluster, LocalAgent};
 use dbopt_tests::plain_writers::Writers;
+use dbopt_tests::supervised::{supervisor, timeline};
 use tokio::time::{Instant, sleep};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -100,11 +99,8 @@ async fn main() -> ExitCode {
 async fn run(args: &Args, fault: Fault) -> Run {
     let cluster =
         Arc::new(Cluster::builder().replicas(3).redis(false).start().await.expect("the local cluster starts"));
-    let mut config = named(cluster.nodes().iter().map(|node| (node.name(), node.url())));
-    config.supervise.synchronous = !args.asynchronous;
-    config.supervise.rejoin_after = Duration::from_secs(3);
-    let supervisor = Supervisor::new(&config).expect("the settings are right");
-    let mut supervisor = supervisor.with_agent(Arc::new(LocalAgent::new(cluster.clone())));
+    let mut supervisor =
+        supervisor(&cluster, !args.asynchronous).with_agent(Arc::new(LocalAgent::new(cluster.clone())));
     let supervising = tokio::spawn(async move { supervisor.run().await });
     let writers = Writers::start(&cluster, args.writers).await;
     // It has its votes, and writes wait for replicas, by then.
@@ -144,16 +140,9 @@ async fn run(args: &Args, fault: Fault) -> Run {
 
 /// The timelines that the nodes write or receive; 0 for one that does neither.
 async fn timelines(cluster: &Cluster) -> Vec<u32> {
-    let sql = "SELECT CASE WHEN pg_is_in_recovery() \
-               THEN coalesce((SELECT received_tli FROM pg_stat_wal_receiver WHERE status = 'streaming'), 0) \
-               ELSE ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int END";
-    let ask = async |node: &Node| match node.is_running() {
-        true => node.query_text(sql).await.ok().flatten().and_then(|text| text.parse().ok()).unwrap_or(0),
-        false => 0,
-    };
     let mut all = Vec::new();
     for node in cluster.nodes() {
-        all.push(ask(node).await);
+        all.push(if node.is_running() { timeline(node).await } else { 0 });
     }
     all.sort_unstable();
     all.dedup();
