@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::expect_used)]
 
 use std::hint::black_box;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Barrier, Weak};
 use std::time::Duration;
 
 use dbopt_core::op::{Intent, Lane, Op};
@@ -30,6 +30,20 @@ fn measure(count: u64, mut each: impl FnMut(u64)) -> f64 {
         best = best.min(start.elapsed().as_nanos() as f64 / count as f64);
     }
     best
+}
+
+/// The same on each of `threads` threads at once: nanoseconds that one of them spends for each statement.
+fn measure_on(threads: usize, count: u64, each: impl Fn(u64) + Sync) -> f64 {
+    let alone = |barrier: &Barrier| {
+        barrier.wait();
+        measure(count, &each)
+    };
+    let barrier = Barrier::new(threads);
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(|| alone(&barrier))).collect();
+        let times: f64 = running.into_iter().map(|one| one.join().expect("no thread panics")).sum();
+        times / threads as f64
+    })
 }
 
 fn main() {
@@ -62,6 +76,7 @@ fn main() {
     let scope = insight.own_scope();
     let held = Arc::downgrade(&scope);
     println!("a statement, no scope:      {:>6.0} ns", measure(count, |key| run(key, &own)));
+    println!("the same on two threads:    {:>6.0} ns", measure_on(2, count, |key| run(key, &Weak::new())));
     println!("a statement, in a scope:    {:>6.0} ns", measure(count, |key| run(key % 4, &held)));
     println!(
         "a text that is known:       {:>6.0} ns",

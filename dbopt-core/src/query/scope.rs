@@ -125,7 +125,8 @@ impl Scope {
     /// What belongs together is over; something else may begin.
     pub fn close(&self) {
         let mut state = self.state.lock();
-        if state.streaks.is_empty() {
+        if state.streaks.told().next().is_none() {
+            state.streaks.clear();
             return;
         }
         let ended = std::mem::take(&mut state.streaks);

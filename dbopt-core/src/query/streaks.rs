@@ -95,6 +95,8 @@ pub(super) struct Streaks {
     all: Vec<Streak>,
     /// The method that ran last.
     last: Option<&'static Op>,
+    /// The place of one streak's values, to be used again: most calls have one streak.
+    spare: Vec<u64>,
 }
 
 fn same(one: Option<&'static Op>, other: Option<&'static Op>) -> bool {
@@ -128,7 +130,7 @@ impl Streaks {
                     runs: 0,
                     took: Duration::ZERO,
                     statements: 0,
-                    distinct: Vec::new(),
+                    distinct: std::mem::take(&mut self.spare),
                     last: run.now,
                     told: None,
                 });
@@ -188,8 +190,14 @@ impl Streaks {
         self.all.iter().filter(|streak| streak.told.is_some())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.all.is_empty() && self.last.is_none()
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        if let Some(streak) = self.all.pop() {
+            self.spare = streak.distinct;
+            self.spare.clear();
+        }
+        self.all.clear();
+        self.last = None;
     }
 }
 

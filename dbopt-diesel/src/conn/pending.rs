@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dbopt_core::op::Op;
 use dbopt_core::query::{Insight, Known, Scope};
+use foldhash::fast::RandomState;
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -17,7 +18,7 @@ use super::wire::TEXT_LIMIT;
 pub(super) struct Pending {
     insight: Option<Arc<Insight>>,
     /// What is prepared, by its name.
-    texts: HashMap<Vec<u8>, Text>,
+    texts: HashMap<Vec<u8>, Text, RandomState>,
     bound: Bound,
     /// The statement whose types the server is about to tell.
     described: Option<Known>,
@@ -43,6 +44,8 @@ pub(super) struct Text {
 #[derive(Default)]
 struct Bound {
     name: Vec<u8>,
+    /// What is prepared under that name, until it is run.
+    text: Option<Text>,
     identity: u64,
     values: Option<Box<[u8]>>,
 }
@@ -178,7 +181,9 @@ impl Pending {
             }
             b'B' => self.binds(body),
             b'E' => {
-                let text = self.texts.get(&self.bound.name).cloned().unwrap_or_else(|| self.unseen());
+                // A portal that gives its rows in parts is run several times.
+                let text = self.bound.text.take().or_else(|| self.texts.get(&self.bound.name).cloned());
+                let text = text.unwrap_or_else(|| self.unseen());
                 let mut run = Run::new(text, self.behalf()).traced(&self.server);
                 (run.identity, run.values) = (self.bound.identity, self.bound.values.take());
                 self.queue.push_back(Sent::Execute(run));
@@ -204,7 +209,8 @@ impl Pending {
         self.bound.name.clear();
         self.bound.name.extend_from_slice(&body[portal + 1..name]);
         let values = &body[name + 1..];
-        let known = self.texts.get(&self.bound.name).and_then(|text| text.known.as_ref());
+        self.bound.text = self.texts.get(&self.bound.name).cloned();
+        let known = self.bound.text.as_ref().and_then(|text| text.known.as_ref());
         self.bound.identity = known.map_or(0, |known| known.identity(values));
         let shown = self.insight.as_ref().is_some_and(|insight| insight.config().values);
         self.bound.values = shown.then(|| values.into());
