@@ -7,10 +7,13 @@ use std::time::Duration;
 use dbopt_diesel::advise::{Options, Report, Verified, Workload, advise};
 use dbopt_diesel::dev::Cluster;
 use dbopt_diesel::prelude::*;
-use dbopt_tests::advise_corpus::{FLIGHTS, SHOP, Schema, workload};
+use dbopt_diesel::{Config, Conn};
+use dbopt_tests::advise_corpus::{BOOKINGS, FLIGHTS, JANUARY_TWELVE_TIMES, SHOP, Schema, workload};
 use dbopt_tests::until;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncConnection, RunQueryDsl};
+use flights::load::{self, Source, YEAR_NOW};
+use indicatif::ProgressBar;
 
 /// A server with a database of `schema`, and a copy of it.
 async fn filled(schema: Schema) -> (Cluster, String, Options) {
@@ -18,10 +21,30 @@ async fn filled(schema: Schema) -> (Cluster, String, Options) {
     for sql in schema.setup {
         cluster.primary().execute(sql).await.unwrap();
     }
+    copied(cluster, schema.name).await
+}
+
+/// The same with every flight that left New York in 2013, or with January twelve times, and bookings of them.
+async fn flown(source: Source) -> (Cluster, String, Options) {
+    let name = "corpus_year";
+    let cluster = Cluster::builder().replicas(0).redis(false).database(name).start().await.unwrap();
+    let url = cluster.primary().url();
+    flights::migrate::migrate(&Config::for_urls([&url])).await.unwrap();
+    let mut conn = Conn::establish(&url).await.unwrap();
+    load::load(&mut conn, &source, YEAR_NOW, &ProgressBar::hidden()).await.unwrap();
+    drop(conn);
+    if source == Source::January {
+        cluster.primary().execute(JANUARY_TWELVE_TIMES).await.unwrap();
+    }
+    cluster.primary().execute(BOOKINGS).await.unwrap();
+    copied(cluster, name).await
+}
+
+async fn copied(cluster: Cluster, name: &str) -> (Cluster, String, Options) {
     cluster.primary().execute("VACUUM").await.unwrap();
     cluster.primary().execute("ANALYZE").await.unwrap();
-    let copy = format!("{}_copy", schema.name);
-    cluster.create_database_from(&copy, schema.name).await.unwrap();
+    let copy = format!("{name}_copy");
+    cluster.create_database_from(&copy, name).await.unwrap();
     let url = cluster.primary().url();
     let options = Options { scratch: Some(cluster.primary().url_for(&copy)), ..Options::default() };
     (cluster, url, options)
@@ -35,8 +58,7 @@ struct Score {
     found: usize,
 }
 
-async fn score(schema: Schema) -> Score {
-    let (_cluster, url, options) = filled(schema).await;
+async fn score((_cluster, url, options): (Cluster, String, Options), schema: Schema) -> Score {
     let mut score = Score::default();
     for labelled in schema.statements() {
         let report = advise(&url, &labelled.alone(), &options).await.unwrap();
@@ -77,12 +99,20 @@ fn judge(name: &str, score: &Score) {
 
 #[tokio::test]
 async fn r01_3_indexes_that_the_flights_miss_are_found_and_no_others() {
-    judge("flights", &score(FLIGHTS).await);
+    judge("flights of January, twelve times", &score(flown(Source::January).await, FLIGHTS).await);
+}
+
+#[tokio::test]
+#[ignore = "downloads the flights of the whole year"]
+async fn r01_3_the_flights_of_a_whole_year_miss_the_same_indexes() {
+    let folder = tempfile::tempdir().unwrap();
+    let year = Source::download(folder.path()).unwrap();
+    judge("all flights of 2013", &score(flown(year).await, FLIGHTS).await);
 }
 
 #[tokio::test]
 async fn r01_3_indexes_that_the_shop_misses_are_found_and_no_others() {
-    judge("shop", &score(SHOP).await);
+    judge("shop", &score(filled(SHOP).await, SHOP).await);
 }
 
 /// One statement's advice, in short.

@@ -27,6 +27,12 @@ pub const FLIGHTS: Schema = Schema {
     statements: include_str!("flights.sql"),
 };
 
+/// Makes a year of the real flights and weather of January.
+pub const JANUARY_TWELVE_TIMES: &str = include_str!("january_twelve_times.sql");
+
+/// Bookings of the flights that are there.
+pub const BOOKINGS: &str = include_str!("bookings.sql");
+
 /// A shop of many tenants, with states of which most rows have one.
 pub const SHOP: Schema =
     Schema { name: "corpus_shop", setup: &[include_str!("shop_rows.sql")], statements: include_str!("shop.sql") };
