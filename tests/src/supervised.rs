@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dbopt_diesel::Config;
 use dbopt_diesel::dev::{Cluster, Node};
 use dbopt_diesel::supervise::Supervisor;
 use tokio::task::JoinHandle;
@@ -14,9 +15,14 @@ pub const REJOIN: Duration = Duration::from_secs(60);
 
 /// A coordinator for all of its nodes.
 pub fn supervisor(cluster: &Cluster, synchronous: bool) -> Supervisor {
+    supervisor_with(cluster, |config| config.supervise.synchronous = synchronous)
+}
+
+/// The same with other settings.
+pub fn supervisor_with(cluster: &Cluster, change: impl FnOnce(&mut Config)) -> Supervisor {
     let mut config = named(cluster.nodes().iter().map(|node| (node.name(), node.url())));
-    config.supervise.synchronous = synchronous;
     config.supervise.rejoin_after = Duration::from_secs(3);
+    change(&mut config);
     let supervisor = Supervisor::new(&config).unwrap();
     cluster.nodes().iter().fold(supervisor, |all, node| all.place(node.name(), "127.0.0.1", node.port()))
 }

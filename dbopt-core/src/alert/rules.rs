@@ -178,7 +178,12 @@ fn cluster(config: &Config, now: &Readings, past: &Past, found: &mut Vec<Conditi
             let back = measured.abandoned.map_or(String::new(), |abandoned| {
                 format!("; timeline regression: {abandoned} was seen before, and what was written there is lost")
             });
-            format!(": there was none for {:.1} s, and {}{back}", measured.outage, loss_in_words(measured.lost_bytes))
+            let loss = loss_in_words(measured.lost_bytes);
+            let what = match measured.lost_bytes {
+                Some(0) => String::new(),
+                _ => format!("; {from} may still have it: look there before it is rewound or copied"),
+            };
+            format!(": there was none for {:.1} s, and {loss}{back}{what}", measured.outage)
         });
         let text = format!("{to} is the primary now, in place of {from}{cost}");
         let outage = measured.as_ref().map(|measured| measured.outage);

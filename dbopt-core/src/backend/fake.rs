@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
@@ -33,6 +34,8 @@ pub struct FakeNode {
     pub recovery: Mutex<Option<Duration>>,
     /// How long a COMMIT takes.
     pub commit_delay: Mutex<Duration>,
+    /// What the next COMMIT waits for besides.
+    pub commit_waits: Mutex<Option<BoxFuture<'static, ()>>>,
     /// Whether connecting and recovering panic, as a driver with a bug does.
     pub panics: AtomicBool,
     /// How often it has died: connections of an earlier life are closed.
@@ -82,6 +85,7 @@ impl FakeCluster {
                     connect_delay: Mutex::new(Duration::ZERO),
                     recovery: Mutex::new(Some(Duration::ZERO)),
                     commit_delay: Mutex::default(),
+                    commit_waits: Mutex::default(),
                     panics: AtomicBool::new(false),
                     deaths: AtomicUsize::new(0),
                     reports: Mutex::default(),
@@ -279,6 +283,13 @@ impl Connection for FakeConnection {
         if !delay.is_zero() {
             self.health = Health::Busy;
             sleep(delay).await;
+        }
+        let waits = self.node.commit_waits.lock().take();
+        if let Some(waits) = waits {
+            waits.await;
+        }
+        if self.health() == Health::Closed {
+            return Err(Fault::lost("connection lost"));
         }
         self.node.lsn.fetch_add(10, Ordering::SeqCst);
         self.node.report.lock().lsn = Lsn(self.node.lsn.load(Ordering::SeqCst));

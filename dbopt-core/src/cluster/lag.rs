@@ -94,6 +94,11 @@ impl LsnRing {
         self.fresh(now, fresh).map(|newest| newest.bytes_since(replayed))
     }
 
+    /// The lag that a replica had when the primary was sampled last, if it has replayed up to `replayed` by then.
+    pub fn last_lag(&self, replayed: Lsn) -> Lag {
+        self.sampled_at.map_or(Lag::Unknown, |at| self.lag(at, replayed, Duration::ZERO))
+    }
+
     /// The lag of a replica that has replayed up to `replayed`; `fresh` is how old the last sample may be.
     pub fn lag(&self, now: Instant, replayed: Lsn, fresh: Duration) -> Lag {
         match self.sampled_at {

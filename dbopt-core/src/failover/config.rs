@@ -38,6 +38,9 @@ pub struct Config {
     /// is disturbed. Too high: fewer replicas for that long.
     #[serde(with = "duration")]
     pub rejoin_after: Duration,
+    /// Whether the coordinator itself tells people of a lost node and of a failover, through the channels of `[alerts]`. Default true. Applications
+    /// tell the same under the same keys, if they have channels: where a receiver does not join by key, as mail and Slack do not, it hears twice.
+    pub alerts: bool,
     /// Where `dbopt agent` of each node listens, such as `db1 = "http://db1:7432"`. Default none: who is lost has to be brought back by hand.
     pub agents: BTreeMap<String, String>,
     /// The token that the agents were started with.
@@ -54,6 +57,7 @@ impl Default for Config {
             synchronous: false,
             patience: Duration::from_secs(30),
             rejoin_after: Duration::from_secs(10),
+            alerts: true,
             agents: BTreeMap::new(),
             agent_token: Secret::default(),
         }

@@ -115,7 +115,8 @@ impl Memory {
         }
     }
 
-    pub(super) fn is_ours(&self, seen: &Seen) -> bool {
+    /// Whether a node belongs to the cluster.
+    pub fn is_ours(&self, seen: &Seen) -> bool {
         self.system_identifier == Some(seen.system_identifier)
     }
 

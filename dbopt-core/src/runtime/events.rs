@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::{Runtime, takeover};
 use crate::alert::Notification;
 use crate::backend::Backend;
-use crate::cluster::Topology;
+use crate::cluster::{NodeState, Topology};
 use crate::op::Lane;
 
 /// How many are kept.
@@ -76,29 +76,80 @@ impl Events {
     }
 
     /// What is new in the cluster.
-    fn note_topology(&self, before: &Topology, after: &Topology) {
+    fn note_topology(&self, before: &Topology, after: &Topology, told: &mut Told) {
         if before.primary != after.primary {
             match after.primary.and_then(|i| after.nodes.get(i)) {
                 Some(node) => self.note(EventKind::Primary, node.name.clone(), "is the primary".into()),
                 None => self.note(EventKind::Primary, "cluster".into(), "no node accepts writes".into()),
             }
         }
-        if let Some(takeover) = after.takeover.as_ref().filter(|_| before.takeover != after.takeover) {
-            let is_known = before.takeover.as_ref().is_some_and(|known| known.number == takeover.number);
-            let text = if is_known {
-                let loss = crate::alert::loss_in_words(takeover.lost_bytes);
-                tracing::warn!(node = %takeover.from, "the old primary is back, and tells more: {loss}");
-                format!("{} is back, and tells more: {loss}", takeover.from)
-            } else {
-                takeover::in_words(takeover)
+        if let Some(takeover) = &after.takeover {
+            let is_back = after.nodes().any(|node| node.name == takeover.from && node.state == NodeState::Fenced);
+            let news = told.news(takeover.number, takeover.lost_bytes, is_back);
+            let (old, loss) = (&takeover.from, crate::alert::loss_in_words(takeover.lost_bytes));
+            let text = match news {
+                None => String::new(),
+                Some(FailoverNews::Happened) => takeover::in_words(takeover),
+                Some(FailoverNews::Returned) => format!("{old} is back, and tells more: {loss}"),
+                Some(FailoverNews::WentOn) => format!("{old} has gone on writing: {loss}"),
             };
-            self.note(EventKind::Failover, takeover.to.clone(), text);
+            // That it happened was logged by whoever followed it.
+            if matches!(news, Some(FailoverNews::Returned | FailoverNews::WentOn)) {
+                tracing::warn!(node = %old, lost_bytes = takeover.lost_bytes, "{text}");
+            }
+            if news.is_some() {
+                self.note(EventKind::Failover, takeover.to.clone(), text);
+            }
         }
         for (old, new) in before.nodes.iter().zip(&after.nodes).filter(|(old, new)| old.state != new.state) {
             let cause = new.cause.as_ref().map_or(String::new(), |cause| format!(": {cause}"));
             let text = format!("{} -> {}{cause}", old.state.name(), new.state.name());
             self.note(EventKind::Node, new.name.clone(), text);
         }
+    }
+}
+
+/// What was told of the last failover.
+#[derive(Debug, Default)]
+struct Told {
+    number: u64,
+    bytes: Option<u64>,
+    /// That its old primary is back, and tells of more log.
+    is_back: bool,
+}
+
+/// What is new about a failover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FailoverNews {
+    /// It happened.
+    Happened,
+    /// The old primary is back, and tells that more log was lost.
+    Returned,
+    /// It is gone again, or follows; and has written meanwhile.
+    WentOn,
+}
+
+impl Told {
+    /// What is known at the start is no news.
+    fn of(seen: &Topology) -> Self {
+        let known = seen.takeover.as_deref();
+        let (number, bytes) = known.map_or((0, None), |takeover| (takeover.number, takeover.lost_bytes));
+        Told { number, bytes, is_back: false }
+    }
+
+    /// What is to be told: while the old primary goes on writing, what is lost grows with each look, and is told once.
+    fn news(&mut self, number: u64, bytes: Option<u64>, is_back: bool) -> Option<FailoverNews> {
+        if number != self.number {
+            *self = Told { number, bytes, is_back: false };
+            return Some(FailoverNews::Happened);
+        }
+        let was_told = self.is_back;
+        self.is_back &= is_back;
+        if bytes <= self.bytes || is_back && was_told {
+            return None;
+        }
+        (self.bytes, self.is_back) = (bytes, is_back);
+        Some(if is_back { FailoverNews::Returned } else { FailoverNews::WentOn })
     }
 }
 
@@ -109,7 +160,7 @@ pub(super) async fn watch<B: Backend>(runtime: Weak<Runtime<B>>) {
     else {
         return;
     };
-    let mut transitions = HashMap::new();
+    let (mut transitions, mut told) = (HashMap::new(), Told::of(&seen));
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -119,7 +170,7 @@ pub(super) async fn watch<B: Backend>(runtime: Weak<Runtime<B>>) {
         }
         let Some(runtime) = runtime.upgrade() else { return };
         let now = runtime.cluster.topology().clone();
-        runtime.events.note_topology(&seen, &now);
+        runtime.events.note_topology(&seen, &now, &mut told);
         seen = now;
         runtime.note_circuits(&mut transitions);
     }
@@ -162,5 +213,29 @@ mod tests {
         let latest = events.latest();
         assert_eq!((latest.len(), latest[0].text.as_str()), (KEPT, "119"));
         assert_eq!(latest[KEPT - 1].ago_seconds, KEPT as f64);
+    }
+
+    #[test]
+    fn an_old_primary_that_goes_on_writing_is_told_once_for_each_return() {
+        use FailoverNews::{Happened, Returned, WentOn};
+        let mut told = Told::default();
+        let mut news = |number, bytes, is_back| told.news(number, bytes, is_back);
+        assert_eq!(news(1, Some(100), false), Some(Happened));
+        assert_eq!(news(1, Some(100), false), None);
+        // It returns, and takes writes from others as long as it is there.
+        assert_eq!(news(1, Some(100), true), None, "nothing that was not told");
+        assert_eq!(news(1, Some(200), true), Some(Returned));
+        for bytes in 201..300 {
+            assert_eq!(news(1, Some(bytes), true), None);
+        }
+        assert_eq!(news(1, Some(300), false), Some(WentOn), "what it came to");
+        assert_eq!(news(1, Some(300), false), None);
+        // It is there again, as it was; and again, with more.
+        assert_eq!(news(1, Some(300), true), None);
+        assert_eq!(news(1, Some(300), false), None);
+        assert_eq!(news(1, Some(400), true), Some(Returned));
+        assert_eq!(news(1, Some(400), false), None);
+        assert_eq!(news(2, None, true), Some(Happened));
+        assert_eq!(news(2, None, true), None, "nobody can tell");
     }
 }

@@ -63,8 +63,8 @@ impl Supervisor {
         let mut found = Vec::new();
         let mut note = |fatal: bool, text: String| found.push(Finding { fatal, text });
         if self.links.len() < 3 {
-            let text =
-                "a failover needs at least three servers in [[database.nodes]]: two must agree without the primary";
+            let text = "two servers must agree without the primary: name at least three in [[database.nodes]]; or promote by hand, with \
+                        cluster.mode = \"observe\", and run no coordinator";
             note(true, format!("{} configured: {text}", self.links.len()));
         }
         let answering = view.answering().count();

@@ -23,12 +23,14 @@ mod link;
 mod look;
 #[cfg(feature = "agent")]
 mod machine;
+mod notices;
 #[cfg(any(feature = "agent", feature = "dev"))]
 mod rejoin;
 #[cfg(feature = "agent")]
 mod remote;
 mod supervisor;
 mod switchover;
+mod tell;
 
 use std::sync::Arc;
 

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::link::Link;
+use super::notices::Notices;
 use super::{Error, NodeAgent};
 use crate::connect::Address;
 
@@ -32,16 +33,29 @@ pub struct Supervisor {
     campaign_from: Instant,
     /// Agents are asked again from then on: one that fails is not asked all the time.
     pub(super) agent_from: Instant,
-    last: Option<Step>,
-    lead: Option<Lead>,
-    failovers: Vec<Failover>,
+    pub(super) last: Option<Step>,
+    pub(super) lead: Option<Lead>,
+    pub(super) failovers: Vec<Failover>,
+    /// The primary that the last failover left, which may come back.
+    left: Option<Left>,
+    pub(super) notices: Option<Notices>,
 }
 
 /// The last primary, as it was seen last.
-struct Lead {
-    node: usize,
+pub(super) struct Lead {
+    pub(super) node: usize,
+    timeline: u32,
     end: Lsn,
     answered: Instant,
+}
+
+/// A primary that was left, and where.
+struct Left {
+    node: usize,
+    timeline: u32,
+    fork: Lsn,
+    /// Whether it was said that it has more.
+    told: bool,
 }
 
 /// A failover that this coordinator made.
@@ -53,7 +67,7 @@ pub struct Failover {
     pub to: Arc<str>,
     /// From its last answer until the other one was seen to be the primary.
     pub took: Duration,
-    /// How much log of the old primary the new one lacks, at least: as far as this coordinator had seen it.
+    /// How much log of the old primary the new one lacks, at least: as far as this coordinator has seen it, before and after its return.
     pub lost_bytes: u64,
 }
 
@@ -97,6 +111,8 @@ impl Supervisor {
             last: None,
             lead: None,
             failovers: Vec::new(),
+            left: None,
+            notices: Notices::new(config)?,
         })
     }
 
@@ -145,6 +161,7 @@ impl Supervisor {
         let now = Instant::now();
         let step = decide(&view, &self.memory, &self.rules, now);
         self.tell_of(&step, &view);
+        self.tell_people(&view);
         if let Some(hook) = &mut self.hook
             && hook(&step).is_break()
         {
@@ -224,8 +241,9 @@ impl Supervisor {
     fn note_lead(&mut self, view: &View) {
         let Some(node) = self.memory.leader_of(view) else { return };
         let Some(seen) = &view.nodes[node].seen else { return };
-        let before = self.lead.replace(Lead { node, end: seen.position, answered: Instant::now() });
-        let Some(before) = before.filter(|before| before.node != node) else { return };
+        let lead = Lead { node, timeline: seen.timeline, end: seen.position, answered: Instant::now() };
+        let before = self.lead.replace(lead);
+        let Some(before) = before.filter(|before| before.node != node) else { return self.note_return(view, node) };
         let fork = seen.forked_at.unwrap_or(seen.position);
         let failover = Failover {
             from: view.nodes[before.node].name.clone(),
@@ -238,54 +256,24 @@ impl Supervisor {
             timeline = seen.timeline, "another primary"
         );
         self.failovers.push(failover);
+        self.left = Some(Left { node: before.node, timeline: before.timeline, fork, told: false });
     }
 
-    /// A line for each step, and for each change of what is waited for.
-    fn tell_of(&self, step: &Step, view: &View) {
-        if self.last.as_ref() == Some(step) {
-            return;
-        }
-        let name = |node: &usize| &*view.nodes[*node].name;
-        let names = |orders: &[dbopt_core::failover::Order]| {
-            orders.iter().map(|order| name(&order.node)).collect::<Vec<_>>().join(", ")
-        };
-        match step {
-            Step::Watch { leader } => tracing::info!(primary = name(leader), "all is well"),
-            Step::Wait(Reason::StillHeard { by }) => {
+    /// A primary that was left tells, when it is back, how much was lost.
+    fn note_return(&mut self, view: &View, leader: usize) {
+        let (Some(left), Some(failover)) = (&mut self.left, self.failovers.last_mut()) else { return };
+        let there = view.nodes[left.node].seen.as_ref().filter(|_| left.node != leader);
+        let Some(seen) = there.filter(|seen| !seen.standby && seen.timeline == left.timeline) else { return };
+        let lost = seen.position.bytes_since(left.fork);
+        if lost > failover.lost_bytes {
+            failover.lost_bytes = lost;
+            // It may go on writing until it is fenced.
+            if !std::mem::replace(&mut left.told, true) {
                 tracing::warn!(
-                    replica = name(by),
-                    "the primary does not answer us, but a replica hears it: nothing is done"
-                )
-            }
-            Step::Wait(Reason::Suspect | Reason::Settling) => {
-                let lost: Vec<_> = self.links.iter().filter(|link| link.misses() > 0).collect();
-                let troubles: Vec<_> = lost.iter().map(|link| link.trouble.as_str()).collect();
-                tracing::warn!(because = troubles.join("; "), "the primary does not answer; it is asked again");
-            }
-            Step::Wait(why) => tracing::warn!("{why}"),
-            Step::Freeze { epoch, orders } => {
-                tracing::warn!(epoch, nodes = names(orders), "replicas are kept from receiving");
-            }
-            Step::Promote { epoch, node } => tracing::warn!(epoch, node = name(node), "promote"),
-            Step::Release { orders } => tracing::warn!(nodes = names(orders), "the attempt is given up"),
-            Step::Settle { order } => tracing::info!(node = name(&order.node), "the attempt ends with this primary"),
-            Step::Follow { leader, orders } => tracing::info!(nodes = names(orders), primary = name(leader), "follow"),
-            Step::Open { node } => tracing::info!(node = name(node), "it may take writes again"),
-            Step::Fence { order } => {
-                tracing::warn!(
-                    node = name(&order.node),
-                    "a stale primary is set read-only and its sessions are ended; it has to be rewound or copied anew"
+                    node = &*failover.from,
+                    lost_bytes = lost,
+                    "the old primary is back, and tells of more lost log"
                 );
-            }
-            Step::Synchronise { nodes } => {
-                tracing::info!(
-                    nodes = nodes.iter().map(name).collect::<Vec<_>>().join(", "),
-                    "writes wait for replicas"
-                );
-            }
-            Step::Checkpoint { node } => tracing::info!(node = name(node), "checkpoint"),
-            Step::Rejoin { node, leader } => {
-                tracing::warn!(node = name(node), primary = name(leader), "its agent makes it a replica again");
             }
         }
     }

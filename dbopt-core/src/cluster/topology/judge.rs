@@ -91,7 +91,8 @@ impl Memory {
             }
         }
         let newest = self.ring.fresh(now, rules.fresh);
-        let mut unfit = self.unfit(i, heard, leadership);
+        let orphaned = receiver(report) == Receiver::Stopped && self.is_orphaned(report, leadership, rules);
+        let mut unfit = self.unfit(i, heard, leadership, orphaned);
         if leads {
             view.lag = Lag::Known(Duration::ZERO);
         } else if self.is_kin(i) && !matches!(unfit, Some((NodeState::Diverged | NodeState::Fenced, _))) {
@@ -99,10 +100,12 @@ impl Memory {
             // As of its own answer: what the primary wrote since, it may well have by now.
             view.lag = newest.map_or(Lag::Unknown, |_| self.ring.lag(heard.at, report.lsn, rules.fresh));
         }
+        // Of a primary that is gone nothing new is missing.
+        let lag = if orphaned { self.ring.last_lag(report.lsn) } else { view.lag };
         let node = &mut self.nodes[i];
-        if view.lag.exceeds(rules.max_lag) {
+        if lag.exceeds(rules.max_lag) {
             node.lags = true;
-        } else if view.lag.is_within(rules.max_lag / 2) {
+        } else if lag.is_within(rules.max_lag / 2) {
             node.lags = false;
         }
         match &unfit {
@@ -111,18 +114,25 @@ impl Memory {
             }
             Some(_) => node.reputation.lost(now, Loss::Idle, rules.patience),
             None if leads => node.reputation.needed(),
-            None => unfit = returning(node.reputation.usable(now, report.lsn, newest, rules.patience)),
+            // With a primary that is gone nobody can catch up.
+            None => {
+                let goal = newest.filter(|_| !orphaned);
+                unfit = returning(node.reputation.usable(now, report.lsn, goal, rules.patience));
+            }
         }
         let strain = node.host.strain(view.host, rules.limits);
         (view.state, view.cause) = unfit
             .or_else(|| (!leads && node.lags).then(|| lagging(view.lag, rules)))
             .or_else(|| report.paused.then(|| degraded("replaying was paused there (pg_wal_replay_resume() ends it)")))
+            .or_else(|| {
+                orphaned.then(|| degraded("it follows nobody: there is no primary, and it has what the last one had"))
+            })
             .or_else(|| strain.map(|strain| degraded(&strain)))
             .unwrap_or((NodeState::Healthy, None));
     }
 
     /// Why a node that answers cannot be used, whatever its past.
-    fn unfit(&self, i: usize, heard: &Heard, leadership: &Leadership) -> Option<Judgement> {
+    fn unfit(&self, i: usize, heard: &Heard, leadership: &Leadership, orphaned: bool) -> Option<Judgement> {
         let report = &heard.report;
         let because = |state, cause: String| Some((state, Some(cause)));
         if !self.is_kin(i) {
@@ -136,6 +146,7 @@ impl Memory {
         match report.role {
             Role::Primary if leadership.primary == Some(i) => None,
             Role::Primary => because(NodeState::Fenced, fenced(i, report, leadership)),
+            Role::Replica if orphaned => None,
             Role::Replica => self.astray(i, heard, leadership).or_else(|| self.cut_off(i, report)),
         }
     }
@@ -172,6 +183,25 @@ impl Memory {
             return diverged(format!("it has log up to {lsn}, and the primary only up to {}", primary.report.lsn));
         }
         None
+    }
+
+    /// Whether a replica that receives nothing shows the cluster as it was when its primary was lost, because nobody has written since.
+    ///
+    /// Not if there is a sign that somebody does: a later timeline, a primary that is not believed, or a replica that still receives from
+    /// whoever is no standby. Then others have news, and this one has not.
+    fn is_orphaned(&self, report: &NodeReport, leadership: &Leadership, rules: &Rules) -> bool {
+        let last = Some(self.highest_timeline).filter(|timeline| *timeline > 0);
+        let is_of_the_last = report.timeline.is_some() && report.timeline == last && Some(leadership.highest) == last;
+        if leadership.primary.is_some() || !is_of_the_last || !self.ring.last_lag(report.lsn).is_within(rules.max_lag) {
+            return false;
+        }
+        let standby = |node: usize| self.nodes[node].report().is_some_and(|report| report.role == Role::Replica);
+        let is_fed = |i: usize| {
+            let feeder = self.nodes[i].feeder.as_ref().and_then(|feeder| feeder.node);
+            self.streams(i) && !feeder.is_some_and(standby)
+        };
+        let writes = |i: usize| self.may_lead(i) && self.nodes[i].report().and_then(|report| report.timeline) >= last;
+        !(0..self.nodes.len()).any(|i| self.is_kin(i) && (is_fed(i) || writes(i)))
     }
 
     fn cut_off(&self, i: usize, report: &NodeReport) -> Option<Judgement> {

@@ -3,6 +3,8 @@
 mod authority;
 mod judge;
 #[cfg(test)]
+mod orphan_tests;
+#[cfg(test)]
 mod patroni_tests;
 mod places;
 #[cfg(test)]

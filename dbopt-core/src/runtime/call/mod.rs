@@ -217,4 +217,6 @@ impl<'a, B: Backend> Call<'a, B> {
 }
 
 #[cfg(test)]
+mod replaced_tests;
+#[cfg(test)]
 mod tests;

@@ -93,6 +93,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
+    supervisor.farewell().await;
     Ok(ExitCode::SUCCESS)
 }
 
