@@ -1,6 +1,7 @@
 //! A web server that says what Patroni would.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
@@ -12,6 +13,8 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use super::tls::Encrypted;
 
 /// A request that was made.
 #[derive(Debug, Clone)]
@@ -36,6 +39,8 @@ struct Words {
 /// One member's REST API.
 #[derive(Debug)]
 pub struct Played {
+    scheme: &'static str,
+    host: &'static str,
     port: u16,
     words: Arc<Mutex<Words>>,
     server: JoinHandle<()>,
@@ -44,17 +49,33 @@ pub struct Played {
 impl Played {
     /// A server on a free port that answers 503 to everything.
     pub async fn start() -> Played {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Played::serve("127.0.0.1", None).await
+    }
+
+    /// The same over TLS, at this address, with the certificate of this cluster's servers: for 127.0.0.1 and localhost.
+    pub async fn start_encrypted(host: &'static str, like: &Cluster) -> Played {
+        let authority = like.ca_certificate().expect("a cluster with TLS");
+        Played::serve(host, authority.parent()).await
+    }
+
+    async fn serve(host: &'static str, certificate: Option<&Path>) -> Played {
+        let listener = TcpListener::bind((host, 0)).await.expect("a free port");
         let port = listener.local_addr().expect("its address").port();
         let words = Arc::<Mutex<Words>>::default();
         let app = Router::new().fallback(answer).with_state(words.clone());
-        let server = tokio::spawn(async move { drop(axum::serve(listener, app).await) });
-        Played { port, words, server }
+        let (scheme, server) = match certificate {
+            None => ("http", tokio::spawn(async move { drop(axum::serve(listener, app).await) })),
+            Some(folder) => {
+                let listener = Encrypted::new(listener, folder);
+                ("https", tokio::spawn(async move { drop(axum::serve(listener, app).await) }))
+            }
+        };
+        Played { scheme, host, port, words, server }
     }
 
     /// Its address.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://{}:{}", self.scheme, self.host, self.port)
     }
 
     /// What it answers to this path from now on.
