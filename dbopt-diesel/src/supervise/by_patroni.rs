@@ -79,7 +79,10 @@ impl PatroniSwitchover {
         let timeline = old.and_then(|old| self.links[old].seen.as_ref()).map_or(0, |seen| seen.timeline);
         let began = Instant::now();
         let (closed, unprepared) = match old.map(|old| &self.links[old]) {
-            None => (None, Some(format!("Patroni's leader `{}` is none of the servers in [database]", leader.name))),
+            None => (
+                None,
+                Some(format!("Patroni's leader `{}` is no primary among the servers in [database]", leader.name)),
+            ),
             Some(link) => match Closed::close(link).await {
                 Ok(closed) => (Some(closed), None),
                 Err(error) => (None, Some(error.to_string())),

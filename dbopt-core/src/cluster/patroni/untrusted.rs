@@ -22,10 +22,14 @@ pub(super) fn unheard(error: &(dyn Error + 'static), address: &Address, authorit
     Unheard::silent(format!("{last}{hint}"))
 }
 
-/// Whether whoever answers there ended the connection without a word of HTTP.
+/// Whether whoever answers there ended the connection without a word of HTTP, or with an alert of TLS.
 fn ended(error: &(dyn Error + 'static)) -> bool {
     let reset = error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionReset);
-    reset || error.to_string().contains("connection closed before message completed")
+    let text = error.to_string();
+    reset
+        || ["connection closed before message completed", "invalid HTTP version"]
+            .iter()
+            .any(|words| text.contains(words))
 }
 
 /// An error of TLS is wrapped in errors of the socket, which do not show it as their source.
