@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -29,15 +30,18 @@ pub struct Asked {
     pub version: Version,
 }
 
-#[derive(Debug, Default)]
+type Deed = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+#[derive(Default)]
 struct Words {
     answers: HashMap<String, (u16, String)>,
+    deeds: HashMap<String, Deed>,
     hangs: bool,
+    hangs_at: Option<String>,
     asked: Vec<Asked>,
 }
 
 /// One member's REST API.
-#[derive(Debug)]
 pub struct Played {
     scheme: &'static str,
     host: &'static str,
@@ -93,6 +97,20 @@ impl Played {
         self.words.lock().hangs = hangs;
     }
 
+    /// The same for this path alone.
+    pub fn hangs_at(&self, path: &str) {
+        self.words.lock().hangs_at = Some(path.into());
+    }
+
+    /// What is done whenever this path is asked, before the answer.
+    pub fn on<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        path: &str,
+        deed: impl Fn() -> F + Send + Sync + 'static,
+    ) {
+        self.words.lock().deeds.insert(path.into(), Arc::new(move || Box::pin(deed())));
+    }
+
     /// What it was asked.
     pub fn asked(&self) -> Vec<Asked> {
         self.words.lock().asked.clone()
@@ -114,13 +132,17 @@ async fn answer(
     body: Bytes,
 ) -> Response<Body> {
     let body = String::from_utf8_lossy(&body).into_owned();
-    let (found, hangs) = {
+    let (found, deed, hangs) = {
         let mut words = words.lock();
         words.asked.push(Asked { what: format!("{method} {}", uri.path()), headers, body, version });
-        (words.answers.get(uri.path()).cloned(), words.hangs)
+        let hangs = words.hangs || words.hangs_at.as_deref() == Some(uri.path());
+        (words.answers.get(uri.path()).cloned(), words.deeds.get(uri.path()).cloned(), hangs)
     };
     if hangs {
         std::future::pending::<()>().await;
+    }
+    if let Some(deed) = deed {
+        deed().await;
     }
     let (status, text) = found.unwrap_or((503, "{}".into()));
     Response::builder().status(status).body(Body::from(text)).expect("an answer")
