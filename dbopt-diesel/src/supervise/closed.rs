@@ -154,6 +154,8 @@ async fn stand_guard(link: &Link) -> Result<(), Error> {
     let row = session.client.query_one("SELECT pg_backend_pid()", &[]).await.map_err(failed)?;
     let pid: i32 = row.get(0);
     tokio::spawn(async move {
+        // All of it: without what drives it the server would be told to stop.
+        let session = session;
         let _ = session.client.simple_query(&format!("SELECT pg_advisory_lock({LOCK}); SELECT pg_reload_conf()")).await;
     });
     let waits = format!("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND pid = {pid}");
