@@ -7,7 +7,7 @@ use dbopt_diesel::core::cluster::{Mode, Patroni};
 use dbopt_diesel::dev::{Cluster, Node};
 use dbopt_diesel::{Config, Db};
 use dbopt_tests::patroni::{Played, Served, listed, own};
-use dbopt_tests::{Things, becomes, cluster, config, connect, node, until};
+use dbopt_tests::{Things, becomes, cluster, config, connect, node, prepared, until};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -24,14 +24,25 @@ fn following(cluster: &Cluster, members: &[&Played]) -> Config {
 /// Two members, which say what is so: the first node leads.
 async fn members(cluster: &Cluster) -> (Played, Played) {
     let (one, two) = (Played::start().await, Played::start().await);
-    for (i, member) in [&one, &two].into_iter().enumerate() {
+    tell(cluster, &one, &two).await;
+    (one, two)
+}
+
+async fn tell(cluster: &Cluster, one: &Played, two: &Played) {
+    for (i, member) in [one, two].into_iter().enumerate() {
         let own = own(&cluster.nodes()[i]).await;
         member.says("/patroni", 200, &own);
         member.says("/primary", if i == 0 { 200 } else { 503 }, &own);
         member.says("/config", 200, json!({ "ttl": 2 }));
-        member.says("/cluster", 200, listed(cluster, Some(0), &[&one, &two]));
+        member.says("/cluster", 200, listed(cluster, Some(0), &[one, two]));
     }
-    (one, two)
+}
+
+async fn refused(config: Config) -> String {
+    match Db::connect(config).await {
+        Ok(_) => panic!("accepted"),
+        Err(error) => error.to_string(),
+    }
 }
 
 fn warns(db: &Db, of: &str) -> bool {
@@ -133,10 +144,7 @@ async fn r02_5_a_leader_on_an_earlier_timeline_is_believed_late_and_told() {
 async fn addresses_of_something_else_are_refused_with_what_to_write() {
     let cluster = cluster(1).await;
     let (one, two) = members(&cluster).await;
-    let refused = async |members: &[&Played]| match Db::connect(following(&cluster, members)).await {
-        Ok(_) => panic!("accepted"),
-        Err(error) => error.to_string(),
-    };
+    let refused = async |members: &[&Played]| refused(following(&cluster, members)).await;
     let page = Played::start().await;
     page.says("/patroni", 200, "<html><h1>It works!</h1></html>");
     let error = refused(&[&one, &page]).await;
@@ -188,9 +196,81 @@ async fn it_is_asked_as_it_wants_to_be_and_given_orders_with_credentials() {
     one.says("/switchover", 412, "leader name does not match");
     let error = patroni.switchover(None).await.unwrap_err().to_string();
     assert_eq!(error, "Patroni refuses (412): leader name does not match");
+    assert!(two.asked().iter().all(|asked| !asked.what.starts_with("POST")), "the leader is told, who acts at once");
 
     two.says("/reinitialize", 200, "reinitialize started");
     assert_eq!(patroni.reinitialize("replica-1").await.unwrap(), "reinitialize started");
     let order = two.asked().into_iter().find(|asked| asked.what == "POST /reinitialize").unwrap();
     assert_eq!(order.headers["authorization"], "Basic cGFkbTpwYWRAbQ==", "at the replica's own address");
+}
+
+/// The leader is told even if another member lists it: only who is asked acts at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_goes_to_the_leader_itself_where_it_can() {
+    let cluster = cluster(1).await;
+    let (one, two) = members(&cluster).await;
+    let mut config = following(&cluster, &[&two]);
+    config.cluster.patroni.urls[0] = two.url().replace("http://", "http://padm:pad%40m@").as_str().into();
+    let patroni = Patroni::new(&config.cluster.patroni).unwrap();
+    let leader = patroni.leader().await.unwrap();
+    assert_eq!((&*leader.name, leader.server.unwrap().port), ("primary", cluster.primary().port()));
+    one.says("/switchover", 200, "Successfully switched over to \"replica-1\"");
+    two.says("/switchover", 503, "failed");
+    patroni.switchover(None).await.unwrap();
+    let order = one.asked().into_iter().find(|asked| asked.what == "POST /switchover").unwrap();
+    assert_eq!(order.headers["authorization"], "Basic cGFkbTpwYWRAbQ==");
+    // One that does not answer cannot be told.
+    one.says("/cluster", 502, "<html>");
+    two.says("/switchover", 200, "Successfully");
+    patroni.switchover(None).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_with_tls_are_verified() {
+    let cluster = prepared(Cluster::builder().replicas(1).redis(false).tls(true)).await;
+    let authority = |cluster: &Cluster| cluster.ca_certificate().unwrap().display().to_string();
+    let encrypted = async |host| Played::start_encrypted(host, &cluster).await;
+    let (one, two) = (encrypted("127.0.0.1").await, encrypted("127.0.0.1").await);
+    tell(&cluster, &one, &two).await;
+    let with = |members: &[&Played], authority: &str| {
+        let mut config = following(&cluster, members);
+        config.cluster.patroni.sslrootcert = authority.into();
+        config
+    };
+    let good = with(&[&one, &two], &authority(&cluster));
+    let things = Things { db: connect(good.clone()).await };
+    assert!(!warns(&things.db, "Patroni"), "{:?}", things.db.status().warnings);
+    until("it is asked", PATIENCE, async || one.asked().len() > 5).await;
+    things.write_port().await.unwrap();
+    let mut orders = good;
+    orders.cluster.patroni.urls[0] = one.url().replace("https://", "https://padm:pad%40m@").as_str().into();
+    one.says("/switchover", 200, "Successfully");
+    Patroni::new(&orders.cluster.patroni).unwrap().switchover(None).await.unwrap();
+    let order = one.asked().into_iter().find(|asked| asked.what == "POST /switchover").unwrap();
+    assert_eq!(order.headers["authorization"], "Basic cGFkbTpwYWRAbQ==");
+
+    let stranger = prepared(Cluster::builder().replicas(0).redis(false).tls(true)).await;
+    let error = refused(with(&[&one], &authority(&stranger))).await;
+    assert!(error.contains(&one.url()) && error.contains("not signed by the authority in"), "{error}");
+    let error = refused(with(&[&one], "system")).await;
+    assert!(error.contains("write cluster.patroni.sslrootcert = "), "{error}");
+    let elsewhere = encrypted("127.0.0.2").await;
+    tell(&cluster, &elsewhere, &two).await;
+    let error = refused(with(&[&elsewhere], &authority(&cluster))).await;
+    assert!(error.contains(&elsewhere.url()) && error.contains("of another host"), "{error}");
+    for (file, what) in
+        [("/nowhere.pem", "/nowhere.pem cannot be read"), ("/etc/hostname", "has no certificate"), ("", "is empty")]
+    {
+        let error = refused(with(&[&one], file)).await;
+        assert!(error.contains("cluster.patroni.sslrootcert") && error.contains(what), "{error}");
+    }
+
+    let (plain, _) = members(&cluster).await;
+    let mut config = with(&[&plain], &authority(&cluster));
+    config.cluster.patroni.urls[0] = plain.url().replace("http://", "https://").as_str().into();
+    let error = refused(config.clone()).await;
+    assert!(error.contains("no TLS is spoken there: write http://"), "{error}");
+    config.cluster.patroni.urls[0] = one.url().replace("https://", "http://").as_str().into();
+    let error = Patroni::new(&config.cluster.patroni).unwrap().leader().await.unwrap_err().to_string();
+    assert!(error.contains("write https://"), "{error}");
 }

@@ -159,12 +159,13 @@ come back as a replica. With --asynchronous losses are counted and allowed.",
     },
     Command {
         name: "patroni",
-        arguments: "[filter..]",
+        arguments: "[--version N] [filter..]",
         summary: "run the tests that are left out elsewhere: applications on the real Patroni and etcd",
         details: "\
-Installs etcd-server (Debian) and Patroni 4.1.4 (PyPI, into a folder of its own in the cache) if they are missing; nothing is
-started as a service. Each test starts etcd and three members on free ports and takes one to three minutes: a leader is
-replaced when its lock ends, after 20 s. What is measured is printed. A filter is a part of a test's name.",
+Installs etcd-server (Debian) and Patroni (PyPI, each version into a folder of its own in the cache) if they are missing;
+nothing is started as a service. Each test starts etcd and three members on free ports and takes one to three minutes: a leader
+is replaced when its lock ends, after 20 s. What is measured is printed. A filter is a part of a test's name. Without one, and
+without --version, all run with 4.1.4, some with 3.3.11, and with 3.0.2 that its danger is told.",
         run: patroni::run,
     },
     Command {

@@ -21,7 +21,7 @@ pub use host::{Asked, Cpu, HostConfig, HostReading, HostSample, HostSource, Host
 pub use lag::{Lag, LsnRing};
 pub use monitor::{Cluster, Watched};
 pub(crate) use patroni::Follower;
-pub use patroni::{Patroni, PatroniConfig, PatroniError};
+pub use patroni::{Patroni, PatroniConfig, PatroniError, PatroniMember};
 pub use reach::Reached;
 pub use state::{Details, Feeder, NodeState, NodeView, Receiver, Topology};
 pub use takeover::Takeover;

@@ -47,8 +47,9 @@ pub(super) struct LoggedIn {
 /// Opens a connection. The caller bounds it in time; dropping the future closes what was opened.
 pub(crate) async fn open(opening: Opening) -> Result<Conn, ConnectError> {
     let LoggedIn { client, report, wire, canceller, driver } = log_in(&opening).await?;
+    // What is asked then is granted to everybody: a server that does not is stopping.
     let pg = AsyncPgConnection::try_from(client).await.map_err(|e| {
-        ConnectError::new(Reason::Other, format!("{}: the session cannot be set up: {e}", opening.address.name()))
+        ConnectError::new(Reason::Refused, format!("{}: the session cannot be set up: {e}", opening.address.name()))
     })?;
     Ok(Conn::new(Parts { pg, wire, canceller, driver, timeline: report.timeline, read_only: opening.read_only }))
 }
@@ -148,7 +149,8 @@ pub(super) fn explain(error: &tokio_postgres::Error, address: &Address) -> Conne
         }
         "3D000" => (Reason::UnknownDatabase, "check the database name in the URL, or create it"),
         "53300" => (Reason::ServerFull, "lower pool.max of the instances, or raise max_connections on the server"),
-        "57P03" => (Reason::NotReady, "it is tried again"),
+        // It is stopping, was stopped in a hurry, or is starting.
+        "57P01" | "57P02" | "57P03" => (Reason::NotReady, "it is tried again"),
         _ => (Reason::Other, ""),
     };
     let remedy = if remedy.is_empty() { String::new() } else { format!("; {remedy}") };

@@ -6,7 +6,7 @@ use dbopt_core::failover::Seen;
 use futures_util::future::join_all;
 
 use super::Supervisor;
-use super::link::Link;
+use super::link::{Link, quoted};
 
 /// What a coordinator found.
 #[derive(Debug, Clone)]
@@ -186,7 +186,7 @@ fn of_a_replica(link: &Link, seen: &Seen, synchronous: bool) -> Vec<Finding> {
 
 /// The statements that make a role with all that a coordinator needs, and no more. The password is set apart, by `\password`.
 pub fn grants(role: &str) -> String {
-    let role = format!("\"{}\"", role.replace('"', "\"\""));
+    let role = quoted(role);
     format!(
         "-- On the primary, as a superuser; replicas receive it. Rights on functions belong to a database.\n\
          \\connect postgres\n\

@@ -9,7 +9,7 @@ use tokio_postgres::SimpleQueryMessage;
 
 use super::Error;
 use super::look::{SQL, VOTE, read};
-use crate::connect::{Session, session_on};
+use crate::connect::{Address, Session, session_on};
 
 /// The name of our sessions in `pg_stat_activity`.
 pub(super) const APPLICATION: &str = "dbopt supervise";
@@ -46,6 +46,23 @@ impl Link {
             trouble: String::new(),
             seen: None,
         }
+    }
+
+    /// One for each server of the settings; nothing is connected yet.
+    pub(super) fn all(config: &crate::Config) -> Result<Vec<Link>, Error> {
+        let nodes = config.named_nodes().map_err(|error| Error::Settings(error.to_string()))?;
+        let mut links = Vec::new();
+        for node in nodes {
+            let url = node.url.expose();
+            let address = Address::parse(url).map_err(|why| Error::Settings(format!("{}: {why}", node.name)))?;
+            let host = match &address.host {
+                tokio_postgres::config::Host::Tcp(host) => host.clone(),
+                #[cfg(unix)]
+                tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
+            };
+            links.push(Link::new(&node.name, url, Place { host, port: address.port }, config.supervise.lease));
+        }
+        Ok(links)
     }
 
     pub(super) fn has_voted(&self) -> bool {
@@ -141,6 +158,12 @@ impl Link {
         self.session.is_some() && self.run("SELECT 1", patience, "a sign of life").await.is_ok()
     }
 
+    /// A session that holds no vote.
+    pub(super) async fn another_session(&self) -> Result<Session, Error> {
+        let session = session_on(&self.url, Some("postgres"), APPLICATION).await;
+        session.map_err(|error| self.refused(&error.to_string()))
+    }
+
     /// Runs a statement on the session that holds the vote, or not at all.
     pub(super) async fn run(
         &self,
@@ -197,4 +220,9 @@ impl Link {
     fn silent(&self, waited: Duration, doing: &'static str) -> Error {
         Error::Silent { node: self.name.clone(), waited, doing }
     }
+}
+
+/// A name in SQL.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -18,7 +18,10 @@
 
 mod act;
 mod agent;
+mod by_patroni;
 mod check;
+mod closed;
+mod drain;
 mod link;
 mod look;
 #[cfg(feature = "agent")]
@@ -35,7 +38,9 @@ mod tell;
 use std::sync::Arc;
 
 pub use agent::{AgentError, NodeAgent, Rejoin, Way};
+pub use by_patroni::{HandedOver, PatroniSwitchover};
 pub use check::{Finding, Readiness, grants};
+pub use closed::switchover_grants;
 #[cfg(feature = "agent")]
 pub use machine::Machine;
 #[cfg(feature = "dev")]
@@ -80,4 +85,7 @@ pub enum Error {
     /// A planned switchover is not possible now.
     #[error("no switchover: {0}")]
     Switchover(String),
+    /// Patroni did not do what it was told.
+    #[error(transparent)]
+    Patroni(#[from] dbopt_core::cluster::PatroniError),
 }

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use super::link::Link;
 use super::notices::Notices;
 use super::{Error, NodeAgent};
-use crate::connect::Address;
 
 /// Looks at what is about to be done, and may end the coordinator instead.
 type Hook = Box<dyn FnMut(&Step) -> ControlFlow<()> + Send + Sync>;
@@ -77,25 +76,13 @@ impl Supervisor {
     /// # Errors
     /// When they name no servers, or a URL cannot be used.
     pub fn new(config: &crate::Config) -> Result<Self, Error> {
-        let settings = |error: &dyn std::fmt::Display| Error::Settings(error.to_string());
         if let Some(problem) = config.supervise.problems().first() {
             return Err(Error::Settings(problem.clone()));
         }
-        let nodes = config.named_nodes().map_err(|error| settings(&error))?;
-        let unknown = |name: &&String| nodes.iter().all(|node| node.name != **name);
+        let links = Link::all(config)?;
+        let unknown = |name: &&String| links.iter().all(|link| *link.name != ***name);
         if let Some(name) = config.supervise.agents.keys().find(unknown) {
             return Err(Error::Settings(format!("supervise.agents.{name}: none of [[database.nodes]] has this name")));
-        }
-        let mut links = Vec::new();
-        for node in nodes {
-            let url = node.url.expose();
-            let address = Address::parse(url).map_err(|why| Error::Settings(format!("{}: {why}", node.name)))?;
-            let host = match &address.host {
-                tokio_postgres::config::Host::Tcp(host) => host.clone(),
-                #[cfg(unix)]
-                tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
-            };
-            links.push(Link::new(&node.name, url, Place { host, port: address.port }, config.supervise.lease));
         }
         let names: Vec<Arc<str>> = links.iter().map(|link| link.name.clone()).collect();
         Ok(Supervisor {

@@ -5,13 +5,11 @@ use std::time::Duration;
 use dbopt_core::failover::{Conninfo, Order, View};
 use tokio::time::{Instant, sleep};
 
-use super::link::APPLICATION;
+use super::drain::drain;
 use super::{Error, Supervisor};
 
 /// How long the replica may take to replay the last of the log: writes wait meanwhile.
 const CATCH_UP: Duration = Duration::from_secs(10);
-/// How long transactions that run may take to their end: new writes wait meanwhile.
-const DRAIN: Duration = Duration::from_secs(1);
 /// How many steps it takes to take it back, at most.
 const ROUNDS: usize = 6;
 const STATEMENT: Duration = Duration::from_secs(5);
@@ -79,38 +77,13 @@ impl Supervisor {
         // Whoever finds it like this, with nobody promoted, opens it again.
         let aside = Order { node: old, conninfo: before.frozen(own, Some(&self.links[old].name), None) };
         self.close(&aside).await?;
-        self.drain(old).await?;
+        drain(&self.links[old]).await?;
         self.end_sessions(old, "'client backend'").await?;
         self.catch_up(old, new).await?;
         let told = view.nodes[new].seen.as_ref().and_then(|seen| seen.conninfo.clone()).unwrap_or_default();
         let conninfo = Conninfo::frozen(&told, epoch, Some(&self.links[old].name), None);
         self.tell(new, &conninfo).await?;
         self.promote(new).await
-    }
-
-    /// Lets transactions end that began before the primary was closed, for a while.
-    async fn drain(&self, node: usize) -> Result<(), Error> {
-        let link = &self.links[node];
-        // A session hears of the setting with the signal that follows it; what it begins meanwhile may write, too.
-        let closed = link.run("SELECT clock_timestamp() + interval '100 ms'", STATEMENT, "its time").await?;
-        let closed = closed.unwrap_or_default();
-        let sql = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() \
-             AND application_name <> '{APPLICATION}' AND xact_start IS NOT NULL \
-             AND (backend_xid IS NOT NULL OR xact_start < '{closed}' OR clock_timestamp() < '{closed}')"
-        );
-        let give_up = Instant::now() + DRAIN;
-        while link.run(&sql, STATEMENT, "its transactions").await?.as_deref() != Some("0") {
-            if Instant::now() > give_up {
-                tracing::warn!(
-                    node = &*link.name,
-                    "transactions that take longer than {DRAIN:?} end with their sessions"
-                );
-                break;
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-        Ok(())
     }
 
     async fn catch_up(&self, old: usize, new: usize) -> Result<(), Error> {

@@ -3,7 +3,10 @@
 mod played;
 mod pulse;
 mod real;
+mod tls;
+mod yml;
 
 pub use played::{Played, listed, own};
 pub use pulse::{Pulse, Served};
 pub use real::{Member, PatroniCluster};
+pub use yml::Kind;

@@ -1,6 +1,8 @@
 //! A web server that says what Patroni would.
 
 use std::collections::HashMap;
+use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -12,6 +14,8 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use super::tls::Encrypted;
 
 /// A request that was made.
 #[derive(Debug, Clone)]
@@ -26,16 +30,21 @@ pub struct Asked {
     pub version: Version,
 }
 
-#[derive(Debug, Default)]
+type Deed = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+#[derive(Default)]
 struct Words {
     answers: HashMap<String, (u16, String)>,
+    deeds: HashMap<String, Deed>,
     hangs: bool,
+    hangs_at: Option<String>,
     asked: Vec<Asked>,
 }
 
 /// One member's REST API.
-#[derive(Debug)]
 pub struct Played {
+    scheme: &'static str,
+    host: &'static str,
     port: u16,
     words: Arc<Mutex<Words>>,
     server: JoinHandle<()>,
@@ -44,17 +53,33 @@ pub struct Played {
 impl Played {
     /// A server on a free port that answers 503 to everything.
     pub async fn start() -> Played {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Played::serve("127.0.0.1", None).await
+    }
+
+    /// The same over TLS, at this address, with the certificate of this cluster's servers: for 127.0.0.1 and localhost.
+    pub async fn start_encrypted(host: &'static str, like: &Cluster) -> Played {
+        let authority = like.ca_certificate().expect("a cluster with TLS");
+        Played::serve(host, authority.parent()).await
+    }
+
+    async fn serve(host: &'static str, certificate: Option<&Path>) -> Played {
+        let listener = TcpListener::bind((host, 0)).await.expect("a free port");
         let port = listener.local_addr().expect("its address").port();
         let words = Arc::<Mutex<Words>>::default();
         let app = Router::new().fallback(answer).with_state(words.clone());
-        let server = tokio::spawn(async move { drop(axum::serve(listener, app).await) });
-        Played { port, words, server }
+        let (scheme, server) = match certificate {
+            None => ("http", tokio::spawn(async move { drop(axum::serve(listener, app).await) })),
+            Some(folder) => {
+                let listener = Encrypted::new(listener, folder);
+                ("https", tokio::spawn(async move { drop(axum::serve(listener, app).await) }))
+            }
+        };
+        Played { scheme, host, port, words, server }
     }
 
     /// Its address.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://{}:{}", self.scheme, self.host, self.port)
     }
 
     /// What it answers to this path from now on.
@@ -70,6 +95,20 @@ impl Played {
     /// Whether it takes connections and says nothing.
     pub fn hangs(&self, hangs: bool) {
         self.words.lock().hangs = hangs;
+    }
+
+    /// The same for this path alone.
+    pub fn hangs_at(&self, path: &str) {
+        self.words.lock().hangs_at = Some(path.into());
+    }
+
+    /// What is done whenever this path is asked, before the answer.
+    pub fn on<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        path: &str,
+        deed: impl Fn() -> F + Send + Sync + 'static,
+    ) {
+        self.words.lock().deeds.insert(path.into(), Arc::new(move || Box::pin(deed())));
     }
 
     /// What it was asked.
@@ -93,13 +132,17 @@ async fn answer(
     body: Bytes,
 ) -> Response<Body> {
     let body = String::from_utf8_lossy(&body).into_owned();
-    let (found, hangs) = {
+    let (found, deed, hangs) = {
         let mut words = words.lock();
         words.asked.push(Asked { what: format!("{method} {}", uri.path()), headers, body, version });
-        (words.answers.get(uri.path()).cloned(), words.hangs)
+        let hangs = words.hangs || words.hangs_at.as_deref() == Some(uri.path());
+        (words.answers.get(uri.path()).cloned(), words.deeds.get(uri.path()).cloned(), hangs)
     };
     if hangs {
         std::future::pending::<()>().await;
+    }
+    if let Some(deed) = deed {
+        deed().await;
     }
     let (status, text) = found.unwrap_or((503, "{}".into()));
     Response::builder().status(status).body(Body::from(text)).expect("an answer")

@@ -14,11 +14,13 @@ use dbopt_diesel::dev::Cluster;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_postgres::NoTls;
 
+use super::tls;
+use super::yml::{Kind, Own, yml};
 use crate::until;
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -36,6 +38,8 @@ const USER: &str = "padm:pad%40m";
 pub struct PatroniCluster {
     /// The members: `n0`, `n1` and so on.
     pub members: Vec<Member>,
+    /// The authority of their certificates, if they have any.
+    pub authority: Option<PathBuf>,
     etcd: Program,
     /// Last: its guardian ends what is left.
     _anchor: Cluster,
@@ -48,6 +52,8 @@ pub struct Member {
     /// Its server's port.
     pub port: u16,
     api: u16,
+    /// The authority of its certificate, if its REST API speaks TLS.
+    authority: Option<PathBuf>,
     home: PathBuf,
     patroni: Program,
 }
@@ -106,19 +112,25 @@ impl Member {
 
     /// The address of its REST API, with credentials.
     pub fn api(&self) -> String {
-        format!("http://{USER}@127.0.0.1:{}", self.api)
+        let scheme = if self.authority.is_some() { "https" } else { "http" };
+        format!("{scheme}://{USER}@127.0.0.1:{}", self.api)
     }
 
     /// Asks its Patroni.
     pub async fn ask(&self, path: &str) -> Option<Value> {
         let asked = async {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.api)).await.ok()?;
-            stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.ok()?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text).await.ok()?;
-            serde_json::from_str(text.split_once("\r\n\r\n")?.1).ok()
+            let stream = TcpStream::connect(("127.0.0.1", self.api)).await.ok()?;
+            match &self.authority {
+                None => get(stream, path).await,
+                Some(authority) => get(tls::client(authority, stream).await?, path).await,
+            }
         };
         timeout(Duration::from_secs(2), asked).await.ok().flatten()
+    }
+
+    /// What `ALTER SYSTEM` has written on its server.
+    pub fn altered(&self) -> String {
+        fs::read_to_string(self.home.join("data/postgresql.auto.conf")).unwrap_or_default()
     }
 
     /// One value, as text.
@@ -186,6 +198,14 @@ impl Member {
     }
 }
 
+async fn get(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str) -> Option<Value> {
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.ok()?;
+    let mut text = String::new();
+    // Python ends TLS without saying so.
+    let _ = stream.read_to_string(&mut text).await;
+    serde_json::from_str(text.split_once("\r\n\r\n")?.1).ok()
+}
+
 /// A process and all that descend from it.
 fn family(root: Pid) -> Vec<Pid> {
     let parent = |pid: i32| {
@@ -206,11 +226,13 @@ fn family(root: Pid) -> Vec<Pid> {
 }
 
 impl PatroniCluster {
-    /// A leader and so many members that follow it, with the tables of the tests; `ttl` 20 s, the least that Patroni takes.
-    pub async fn start(followers: usize, failsafe: bool) -> PatroniCluster {
+    /// A leader and members that follow it, with the tables of the tests; `ttl` 20 s, the least that Patroni takes.
+    pub async fn start(kind: Kind) -> PatroniCluster {
         let site = std::env::var_os(SITE).map(PathBuf::from);
         let site = site.expect("PATRONI_SITE names the folder of Patroni: cargo xtask patroni runs these tests");
-        let anchor = Cluster::builder().replicas(0).redis(false).start().await.expect("the local cluster starts");
+        let anchor = Cluster::builder().replicas(0).redis(false).tls(kind.tls);
+        let anchor = anchor.start().await.expect("the local cluster starts");
+        let authority = anchor.ca_certificate().map(Path::to_owned);
         let meta = fs::metadata(anchor.dir()).expect("its folder");
         let owner = (meta.uid(), meta.gid());
         let make = |name: &str| {
@@ -238,17 +260,20 @@ impl PatroniCluster {
         let etcd = program("etcd", &home, arguments.split(' ').map(str::to_owned).collect());
         etcd.start();
         let bin = anchor.binaries().tool("postgres").parent().expect("a folder").to_owned();
-        let members = (0..=followers).map(|i| {
+        let members = (0..=kind.followers).map(|i| {
             let (name, port, api) = (format!("n{i}"), port(), port());
             let home = make(&name);
             let settings = home.join("patroni.yml");
-            fs::write(&settings, yml(&name, api, client, port, &home, &bin, failsafe)).expect("the settings");
+            let own =
+                Own { name: &name, port, api, etcd: client, home: &home, bin: &bin, authority: authority.as_deref() };
+            fs::write(&settings, yml(&own, &kind)).expect("the settings");
             chown(&settings, Some(owner.0), Some(owner.1)).expect("their owner");
             let arguments = ["-m", "patroni"].map(str::to_owned).into_iter().chain([settings.display().to_string()]);
             let patroni = program("/usr/bin/python3", &home, arguments.collect());
-            Member { name, port, api, home, patroni }
+            Member { name, port, api, authority: authority.clone(), home, patroni }
         });
-        let cluster = PatroniCluster { members: members.collect(), etcd, _anchor: anchor };
+        let members = members.collect();
+        let cluster = PatroniCluster { members, authority, etcd, _anchor: anchor };
         // The first one makes the cluster, so that it is known who leads.
         cluster.members[0].start_patroni();
         let first = &cluster.members[0];
@@ -293,7 +318,20 @@ impl PatroniCluster {
         let mut config = crate::named(self.members.iter().map(|member| (&member.name, member.url())));
         config.cluster.mode = dbopt_diesel::core::cluster::Mode::Patroni;
         config.cluster.patroni.urls = self.members.iter().map(|member| member.api().as_str().into()).collect();
+        if let Some(authority) = &self.authority {
+            config.cluster.patroni.sslrootcert = authority.display().to_string();
+        }
         config
+    }
+
+    /// How many sessions of an application's pools there are on all servers.
+    pub async fn sessions(&self) -> i64 {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name IN ('dbopt read', 'dbopt write', 'dbopt critical')";
+        let mut all = 0;
+        for member in &self.members {
+            all += member.query(sql).await.and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
+        }
+        all
     }
 
     /// Stops etcd in its tracks.
@@ -324,24 +362,4 @@ impl Drop for PatroniCluster {
 fn port() -> u16 {
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     std::iter::repeat_with(|| fastrand::u16(PORTS)).find(free).expect("a free port")
-}
-
-fn yml(name: &str, api: u16, etcd: u16, port: u16, home: &Path, bin: &Path, failsafe: bool) -> String {
-    let (home, bin) = (home.display(), bin.display());
-    format!(
-        r#"scope: dbopt
-name: {name}
-restapi: {{listen: "127.0.0.1:{api}", connect_address: "127.0.0.1:{api}", authentication: {{username: padm, password: pad@m}}}}
-etcd3: {{host: "127.0.0.1:{etcd}"}}
-bootstrap:
-  dcs: {{ttl: 20, loop_wait: 5, retry_timeout: 5, maximum_lag_on_failover: 1048576, primary_start_timeout: 0, failsafe_mode: {failsafe},
-        postgresql: {{use_pg_rewind: true, use_slots: true, parameters: {{wal_log_hints: "on", max_wal_senders: 10, max_replication_slots: 10,
-        max_connections: 60, fsync: "off", shared_buffers: 16MB}}}}}}
-  initdb: [{{encoding: UTF8}}, {{locale: C}}, data-checksums, {{auth: trust}}]
-  pg_hba: ["host all all 127.0.0.1/32 trust", "host replication all 127.0.0.1/32 trust", "local all all trust"]
-postgresql: {{listen: "127.0.0.1:{port}", connect_address: "127.0.0.1:{port}", data_dir: {home}/data, bin_dir: {bin}, pgpass: {home}/pgpass,
-  authentication: {{superuser: {{username: postgres, password: pw}}, replication: {{username: repl, password: pw}}, rewind: {{username: rewinder, password: pw}}}},
-  parameters: {{unix_socket_directories: {home}}}}}
-"#
-    )
 }

@@ -5,16 +5,13 @@ use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// What is installed, and so what the folder is called.
-const VERSION: &str = "4.1.4";
-
 /// Debian's own: the servers run as a user who may not see others.
 const PYTHON: &str = "/usr/bin/python3";
 
 const ADVICE: &str = "please install etcd, so that `etcd` is on PATH, and /usr/bin/python3 with pip";
 
-/// Sees to it that both are there; the folder in which Patroni is.
-pub(crate) fn ensure_patroni() -> Result<PathBuf> {
+/// Sees to it that both are there; the folder in which this version of Patroni is.
+pub(crate) fn ensure_patroni(version: &str) -> Result<PathBuf> {
     super::ensure()?;
     let has_pip = || shell::read(Command::new(PYTHON).args(["-m", "pip", "--version"])).is_ok();
     let wanted = [("etcd-server", shell::on_path("etcd").is_some()), ("python3-pip", has_pip())];
@@ -26,14 +23,14 @@ pub(crate) fn ensure_patroni() -> Result<PathBuf> {
             bail!("still missing after the installation: {ADVICE}");
         }
     }
-    let site = folder()?;
+    let site = folder(version)?;
     if site.join("patroni/__main__.py").is_file() {
         return Ok(site);
     }
     // By another name until it is whole.
     let making = site.with_extension("making");
     let _ = std::fs::remove_dir_all(&making);
-    let patroni = format!("patroni[etcd3]=={VERSION}");
+    let patroni = format!("patroni[etcd3]=={version}");
     let mut pip = Command::new(PYTHON);
     pip.args(["-m", "pip", "install", "--quiet", "--target"]).arg(&making).args([&patroni, "psycopg2-binary"]);
     shell::run(&mut pip).context("Patroni comes from PyPI")?;
@@ -42,11 +39,11 @@ pub(crate) fn ensure_patroni() -> Result<PathBuf> {
 }
 
 /// A cache that the user of the servers can read: as root that is somebody else, who may not enter root's home.
-fn folder() -> Result<PathBuf> {
+fn folder(version: &str) -> Result<PathBuf> {
     let is_root = shell::read(Command::new("id").arg("-u"))?.trim() == "0";
     let home = std::env::var_os("HOME").filter(|_| !is_root);
     let cache = home.map_or_else(|| PathBuf::from("/var/cache"), |home| PathBuf::from(home).join(".cache"));
     let folder = cache.join("dbopt");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    Ok(folder.join(format!("patroni-{VERSION}")))
+    Ok(folder.join(format!("patroni-{version}")))
 }

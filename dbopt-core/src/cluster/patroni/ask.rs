@@ -88,6 +88,36 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
+/// Why there is no answer, with what to write where the settings, or the member's, are to blame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unheard {
+    pub(super) why: String,
+    pub(super) blame: Blame,
+}
+
+/// Who is to do something about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// Nobody yet: it may be down.
+    Nobody,
+    /// Whoever runs the member.
+    Member,
+    /// Whoever wrote our settings.
+    Settings,
+}
+
+impl Unheard {
+    pub(super) fn silent(why: impl Into<String>) -> Self {
+        Unheard { why: why.into(), blame: Blame::Nobody }
+    }
+}
+
+impl std::fmt::Display for Unheard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
 pub(super) use client::Http;
 
 #[cfg(feature = "patroni")]
@@ -105,31 +135,37 @@ mod client {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
 
-    use super::{Address, Answer};
+    use super::super::untrusted;
+    use super::{Address, Answer, Unheard};
 
     /// More than any member has to say.
     const MOST: usize = 4 << 20;
 
     /// Asks members.
     #[derive(Debug, Clone)]
-    pub(in crate::cluster::patroni) struct Http(Client<HttpsConnector<HttpConnector>, Full<Cursor<Vec<u8>>>>);
+    pub(in crate::cluster::patroni) struct Http {
+        client: Client<HttpsConnector<HttpConnector>, Full<Cursor<Vec<u8>>>>,
+        /// The authority's file, or `system`.
+        authority: String,
+    }
 
     impl Http {
-        /// `ca` is a PEM file, or empty for the system's authorities.
+        /// `authority` is a PEM file, or `system` for the system's authorities.
         ///
         /// # Errors
         /// When the file cannot be read, or TLS cannot be set up.
-        pub(in crate::cluster::patroni) fn new(ca: &str) -> Result<Self, String> {
+        pub(in crate::cluster::patroni) fn new(authority: &str) -> Result<Self, String> {
             let mut tcp = HttpConnector::new();
             tcp.enforce_http(false);
-            let tls = tls(ca)?;
+            let tls = tls(authority)?;
             let connector =
                 HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
-            Ok(Http(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector)))
+            let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+            Ok(Http { client, authority: authority.to_owned() })
         }
 
         /// Asks; the caller bounds it in time.
-        pub(in crate::cluster::patroni) async fn get(&self, address: &Address, path: &str) -> Result<Answer, String> {
+        pub(in crate::cluster::patroni) async fn get(&self, address: &Address, path: &str) -> Result<Answer, Unheard> {
             self.send(Method::GET, address, path, "").await
         }
 
@@ -139,11 +175,11 @@ mod client {
             address: &Address,
             path: &str,
             body: &str,
-        ) -> Result<Answer, String> {
+        ) -> Result<Answer, Unheard> {
             self.send(Method::POST, address, path, body).await
         }
 
-        async fn send(&self, method: Method, address: &Address, path: &str, body: &str) -> Result<Answer, String> {
+        async fn send(&self, method: Method, address: &Address, path: &str, body: &str) -> Result<Answer, Unheard> {
             let mut request = Request::builder()
                 .method(&method)
                 .version(Version::HTTP_10)
@@ -156,26 +192,28 @@ mod client {
                 }
             }
             let body = Full::new(Cursor::new(body.as_bytes().to_vec()));
-            let request = request.body(body).map_err(|why| format!("no address: {why}"))?;
-            let answer = self.0.request(request).await.map_err(|why| innermost(&why))?;
+            let request = request.body(body).map_err(|why| Unheard::silent(format!("no address: {why}")))?;
+            let unheard = |why: &(dyn std::error::Error + 'static)| untrusted::unheard(why, address, &self.authority);
+            let answer = self.client.request(request).await.map_err(|why| unheard(&why))?;
             let status = answer.status().as_u16();
-            let body = Limited::new(answer.into_body(), MOST).collect().await.map_err(|why| innermost(&*why))?;
+            let body = Limited::new(answer.into_body(), MOST).collect().await.map_err(|why| unheard(&*why))?;
             Ok(Answer { status, text: String::from_utf8_lossy(&body.to_bytes()).into_owned() })
         }
     }
 
-    fn tls(ca: &str) -> Result<rustls::ClientConfig, String> {
+    fn tls(authority: &str) -> Result<rustls::ClientConfig, String> {
         let mut roots = rustls::RootCertStore::empty();
-        if ca.is_empty() {
+        if authority == "system" {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         } else {
-            let unread = |why: &dyn std::fmt::Display| format!("cluster.patroni.ca: {ca} cannot be read: {why}");
-            let certificates = CertificateDer::pem_file_iter(Path::new(ca)).map_err(|why| unread(&why))?;
+            let unread =
+                |why: &dyn std::fmt::Display| format!("cluster.patroni.sslrootcert: {authority} cannot be read: {why}");
+            let certificates = CertificateDer::pem_file_iter(Path::new(authority)).map_err(|why| unread(&why))?;
             let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(|why| unread(&why))?;
             let (taken, _) = roots.add_parsable_certificates(certificates);
             if taken == 0 {
                 return Err(format!(
-                    "cluster.patroni.ca: {ca} has no certificate: write the PEM file of the authority"
+                    "cluster.patroni.sslrootcert: {authority} has no certificate: write the PEM file of the authority"
                 ));
             }
         }
@@ -184,16 +222,11 @@ mod client {
         let config = config.map_err(|why| format!("TLS cannot be set up: {why}"))?;
         Ok(config.with_root_certificates(roots).with_no_client_auth())
     }
-
-    /// The cause at the bottom, which is what a person can do something about.
-    fn innermost(error: &dyn std::error::Error) -> String {
-        error.source().map_or_else(|| error.to_string(), innermost)
-    }
 }
 
 #[cfg(not(feature = "patroni"))]
 mod client {
-    use super::{Address, Answer};
+    use super::{Address, Answer, Unheard};
 
     const NOT_BUILT: &str = "build dbopt with its feature `patroni`";
 
@@ -206,12 +239,12 @@ mod client {
             Err(NOT_BUILT.into())
         }
 
-        pub(in crate::cluster::patroni) async fn get(&self, _: &Address, _: &str) -> Result<Answer, String> {
-            Err(NOT_BUILT.into())
+        pub(in crate::cluster::patroni) async fn get(&self, _: &Address, _: &str) -> Result<Answer, Unheard> {
+            Err(Unheard::silent(NOT_BUILT))
         }
 
-        pub(in crate::cluster::patroni) async fn post(&self, _: &Address, _: &str, _: &str) -> Result<Answer, String> {
-            Err(NOT_BUILT.into())
+        pub(in crate::cluster::patroni) async fn post(&self, _: &Address, _: &str, _: &str) -> Result<Answer, Unheard> {
+            Err(Unheard::silent(NOT_BUILT))
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Orders to Patroni, and its answers, which are plain text.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::answer::ClusterAnswer;
+use super::answer::{ClusterAnswer, Listed};
 use super::ask::{Address, Answer, Http};
 use super::config::PatroniConfig;
+use crate::backend::Upstream;
 use crate::secret::Secret;
 
 /// How long an order may take: Patroni answers when it is done, and gives up by itself before that.
@@ -19,6 +21,16 @@ pub struct Patroni {
     http: Http,
     addresses: Vec<Address>,
     limit: Duration,
+}
+
+/// A member of Patroni's cluster, as it lists them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PatroniMember {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where its server is, by Patroni's word.
+    pub server: Option<Upstream>,
 }
 
 /// Why an order was not carried out.
@@ -59,8 +71,18 @@ impl Patroni {
         }
         let settings = |why| PatroniError::Settings(format!("cluster.patroni.urls: {why}"));
         let addresses = config.urls.iter().map(Address::new).collect::<Result<_, _>>().map_err(settings)?;
-        let http = Http::new(&config.ca).map_err(PatroniError::Settings)?;
+        let http = Http::new(&config.sslrootcert).map_err(PatroniError::Settings)?;
         Ok(Patroni { http, addresses, limit: config.timeout })
+    }
+
+    /// The member that leads.
+    ///
+    /// # Errors
+    /// When no member answers, or nobody leads.
+    pub async fn leader(&self) -> Result<PatroniMember, PatroniError> {
+        let (_, listed) = self.list().await?;
+        let leader = leader_of(&listed)?;
+        Ok(PatroniMember { name: leader.name.clone(), server: leader.place.clone() })
     }
 
     /// Makes another member the leader: the one called `to`, or the one that Patroni chooses. What it says when it is done.
@@ -71,10 +93,8 @@ impl Patroni {
     /// # Cancel safety
     /// An order that was sent is carried out, whether or not anybody waits for it.
     pub async fn switchover(&self, to: Option<&str>) -> Result<String, PatroniError> {
-        let (address, listed) = self.list().await?;
-        let Some(leader) = listed.leader() else {
-            return Err(PatroniError::Impossible("Patroni has no leader that could hand over".into()));
-        };
+        let (asked, listed) = self.list().await?;
+        let leader = leader_of(&listed)?;
         if let Some(to) = to
             && !listed.members.iter().any(|member| *member.name == *to)
         {
@@ -86,7 +106,8 @@ impl Patroni {
         if let Some(to) = to {
             order["candidate"] = to.into();
         }
-        self.order(address, "/switchover", &order.to_string()).await
+        let address = self.nearest_to(leader, asked).await;
+        self.order(&address, "/switchover", &order.to_string()).await
     }
 
     /// Has a replica made anew from the leader: what it has is thrown away. What it says when it begins.
@@ -112,11 +133,24 @@ impl Patroni {
         self.order(&own.with_credentials_of(asked), "/reinitialize", &json!({ "force": true }).to_string()).await
     }
 
+    /// The leader's own address if it answers there, else that of whoever listed it. Only the member that is asked acts at once: the leader
+    /// finds another one's order in its next round, up to `loop_wait` later.
+    async fn nearest_to(&self, leader: &Listed, asked: &Address) -> Address {
+        let own = leader.api.as_ref().and_then(|api| Address::new(&Secret::new(&**api)).ok());
+        let Some(own) = own.filter(|own| own.base != asked.base) else { return asked.clone() };
+        let known = self.addresses.iter().find(|address| address.base == own.base).cloned();
+        let own = known.unwrap_or_else(|| own.with_credentials_of(asked));
+        let answer = timeout(self.limit, self.http.get(&own, "/cluster")).await;
+        let is_there = matches!(&answer, Ok(Ok(answer)) if ClusterAnswer::read(&answer.text).is_ok());
+        if is_there { own } else { asked.clone() }
+    }
+
     async fn list(&self) -> Result<(&Address, ClusterAnswer), PatroniError> {
         let mut last = String::new();
         for address in &self.addresses {
             let answer = match timeout(self.limit, self.http.get(address, "/cluster")).await {
-                Ok(answer) => answer.and_then(|answer| ClusterAnswer::read(&answer.text)),
+                Ok(Ok(answer)) => ClusterAnswer::read(&answer.text),
+                Ok(Err(why)) => Err(why.why),
                 Err(_) => Err(format!("no answer within {:?}", self.limit)),
             };
             match answer {
@@ -134,6 +168,10 @@ impl Patroni {
             Err(_) => Err(PatroniError::Unknown(format!("{}: no answer within {PATIENCE:?}", address.base))),
         }
     }
+}
+
+fn leader_of(listed: &ClusterAnswer) -> Result<&Listed, PatroniError> {
+    listed.leader().ok_or_else(|| PatroniError::Impossible("Patroni has no leader that could hand over".into()))
 }
 
 /// What an answer to an order means.

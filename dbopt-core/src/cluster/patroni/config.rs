@@ -24,8 +24,9 @@ pub struct PatroniConfig {
     /// frozen one, which takes connections and says nothing, holds up the others.
     #[serde(with = "duration")]
     pub timeout: Duration,
-    /// A PEM file with the authority that signed the members' certificates, for `https://`. Default empty: the system's authorities.
-    pub ca: String,
+    /// A PEM file with the authority that signed the members' certificates (`restapi.certfile`), for `https://`, as in a connection's URL.
+    /// Default `system`: the system's authorities. With another one than theirs the application does not start.
+    pub sslrootcert: String,
 }
 
 impl Default for PatroniConfig {
@@ -34,7 +35,7 @@ impl Default for PatroniConfig {
             urls: Vec::new(),
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
-            ca: String::new(),
+            sslrootcert: "system".into(),
         }
     }
 }
@@ -62,6 +63,12 @@ impl PatroniConfig {
             if let Err(why) = Address::new(url) {
                 found.push(format!("cluster.patroni.urls: number {} {why}", i + 1));
             }
+        }
+        if self.sslrootcert.is_empty() {
+            found.push(
+                "cluster.patroni.sslrootcert is empty: write the PEM file of the authority that signed the members' certificates, or \"system\""
+                    .into(),
+            );
         }
         if !(Duration::from_millis(100)..=Duration::from_secs(10)).contains(&self.interval) {
             found.push(format!(

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::answer::{self, ClusterAnswer, Listed, SelfAnswer};
-use super::ask::{Address, Answer, Http};
+use super::ask::{Address, Answer, Blame, Http, Unheard};
 use super::config::PatroniConfig;
 use super::lead::{Lead, Said};
 use super::settled::{self, Checked, Settled, Stand};
@@ -77,7 +77,7 @@ impl Follower {
         let knobs = config.patroni.clone();
         let addresses = knobs.urls.iter().map(Address::new).collect::<Result<_, _>>();
         let addresses = addresses.map_err(|why| vec![format!("cluster.patroni.urls: {why}")])?;
-        let http = Http::new(&knobs.ca).map_err(|why| vec![why])?;
+        let http = Http::new(&knobs.sslrootcert).map_err(|why| vec![why])?;
         Ok(Some(Follower {
             knobs,
             cluster,
@@ -230,7 +230,7 @@ impl Follower {
 
     async fn list_of(&self, i: usize, limit: Duration) -> Option<ClusterAnswer> {
         let address = &self.addresses[i];
-        let answer = self.get(address, "/cluster", limit).await;
+        let answer = self.get(address, "/cluster", limit).await.map_err(|why| why.why);
         match answer.and_then(|answer| ClusterAnswer::read(&answer.text)) {
             // Somebody else's members may have the same names.
             Ok(listed) if listed.scope.is_some() && self.scope.is_some() && listed.scope != self.scope => None,
@@ -275,7 +275,7 @@ impl Follower {
 
     /// What a member says of itself.
     async fn stand(&self, address: &Address, path: &str) -> Result<Stand, Refused> {
-        let answer = self.get(address, path, self.knobs.timeout).await.map_err(Refused::Silent)?;
+        let answer = self.get(address, path, self.knobs.timeout).await.map_err(Refused::of)?;
         match SelfAnswer::read(&answer.text) {
             Ok(own) => {
                 let holds = own.is_primary && answer.status == 200;
@@ -283,14 +283,14 @@ impl Follower {
             }
             // A balancer says so of a member that is down.
             Err(why) if matches!(answer.status, 502..=504) => Err(Refused::Silent(why)),
-            Err(why) => Err(Refused::Other(why)),
+            Err(why) => Err(Refused::Other(settled::no_patroni(&why))),
         }
     }
 
-    async fn get(&self, address: &Address, path: &str, limit: Duration) -> Result<Answer, String> {
+    async fn get(&self, address: &Address, path: &str, limit: Duration) -> Result<Answer, Unheard> {
         match timeout(limit, self.http.get(address, path)).await {
             Ok(answer) => answer,
-            Err(_) => Err(format!("no answer within {limit:?}")),
+            Err(_) => Err(Unheard::silent(format!("no answer within {limit:?}"))),
         }
     }
 
@@ -299,11 +299,12 @@ impl Follower {
         self.looked = Instant::now();
         let this = &*self;
         let asked = this.addresses.iter().map(async |address| (address, this.stand(address, "/patroni").await));
-        let (mut stands, mut others, mut ttl) = (Vec::new(), Vec::new(), None);
+        let (mut stands, mut others, mut faulty, mut ttl) = (Vec::new(), Vec::new(), Vec::new(), None);
         for (address, stand) in join_all(asked).await {
             match stand {
                 Ok(stand) => stands.push(stand),
                 Err(Refused::Other(why)) => others.push((address.base.clone(), why)),
+                Err(Refused::Faulty(why)) => faulty.push(format!("{}: {why}", address.base)),
                 Err(Refused::Silent(why)) => {
                     tracing::debug!(address = address.base, "a member of Patroni does not answer: {why}");
                 }
@@ -322,6 +323,7 @@ impl Follower {
             self.said.ttl = Duration::from_secs(ttl);
         }
         self.checked = settled::check(&stands, &others, self.cluster.system_identifier());
+        self.checked.notes.extend(faulty);
         if self.checked.wrong.is_empty() {
             self.scope = stands.iter().find_map(|stand| stand.answer.scope.clone()).or(self.scope.take());
         }
@@ -342,6 +344,18 @@ impl Follower {
 /// Why there is nothing to read.
 enum Refused {
     Silent(String),
-    /// Something else answers.
+    /// It is a member that cannot be asked until somebody changes something there.
+    Faulty(String),
+    /// Something else answers, or nobody who is trusted; with what to write.
     Other(String),
+}
+
+impl Refused {
+    fn of(unheard: Unheard) -> Self {
+        match unheard.blame {
+            Blame::Nobody => Refused::Silent(unheard.why),
+            Blame::Member => Refused::Faulty(unheard.why),
+            Blame::Settings => Refused::Other(unheard.why),
+        }
+    }
 }

@@ -7,8 +7,10 @@ mod config;
 mod follow;
 mod lead;
 mod settled;
+#[cfg(feature = "patroni")]
+mod untrusted;
 
-pub use command::{Patroni, PatroniError};
+pub use command::{Patroni, PatroniError, PatroniMember};
 pub use config::PatroniConfig;
 pub(crate) use follow::Follower;
 pub(in crate::cluster) use lead::{Lead, Member, Said};

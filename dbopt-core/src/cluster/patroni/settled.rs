@@ -105,14 +105,17 @@ pub(super) struct Checked {
     pub(super) notes: Vec<String>,
 }
 
-/// Whether all that answer are Patroni's members of one cluster, the one that the servers belong to. `others`: what answers and is not Patroni,
-/// with its words.
+/// What to write instead of an address where something else answers.
+pub(super) fn no_patroni(why: &str) -> String {
+    format!("{why}; write the restapi.connect_address of a member, such as http://db1:8008")
+}
+
+/// Whether all that answer are Patroni's members of one cluster, the one that the servers belong to. `others`: what is wrong with addresses
+/// where no member can be asked, and what to write.
 pub(super) fn check(stands: &[Stand], others: &[(String, String)], identifier: Option<u64>) -> Checked {
     let mut checked = Checked::default();
     for (address, why) in others {
-        checked.wrong.push(format!(
-            "cluster.patroni.urls: {address}: {why}; write the restapi.connect_address of a member, such as http://db1:8008"
-        ));
+        checked.wrong.push(format!("cluster.patroni.urls: {address}: {why}"));
     }
     for Stand { address, answer, .. } in stands {
         if let (Some(own), Some(wanted)) = (answer.system_identifier, identifier)
@@ -231,7 +234,8 @@ mod tests {
         let mut mixed = good.clone();
         mixed[1].answer.scope = Some("t".into());
         assert!(check(&mixed, &[], Some(7)).wrong[0].contains("keep the members of one cluster"));
-        let page = check(&good, &[("http://h2".into(), "what answers is a web page, not Patroni".into())], Some(7));
+        let page =
+            check(&good, &[("http://h2".into(), no_patroni("what answers is a web page, not Patroni"))], Some(7));
         assert!(page.wrong[0].contains("http://h2: what answers is a web page") && page.wrong[0].contains("write"));
     }
 

@@ -231,11 +231,16 @@ fn receiver(report: &NodeReport) -> Receiver {
 
 fn fenced(i: usize, report: &NodeReport, leadership: &Leadership) -> String {
     let timeline = report.timeline.unwrap_or(0);
-    let disowned = match &leadership.authority {
-        Authority::Only(nodes, words) if !nodes.contains(&i) => Some(words),
-        _ => None,
+    let (named, disowned) = match &leadership.authority {
+        Authority::Only(nodes, _) if nodes.contains(&i) => (true, None),
+        Authority::Only(_, words) => (false, Some(words)),
+        Authority::Sql => (false, None),
     };
-    if report.read_only {
+    if report.read_only && named {
+        "Patroni's leader, closed to writes (default_transaction_read_only): if no switchover is under way, open it with `dbopt switchover \
+         --open`"
+            .into()
+    } else if report.read_only {
         "a primary that is closed to writes (default_transaction_read_only)".into()
     } else if timeline < leadership.highest {
         format!("a stale primary: it is on timeline {timeline}, and there is timeline {}", leadership.highest)

@@ -44,7 +44,9 @@ async fn a_leader_that_sql_does_not_confirm_does_not_lead() {
     names(&mut memory, 1, 2);
     assert_eq!(look(&mut memory, vec![replica(1, 1), replica(1, 1)]).primary, None);
     let closed = NodeReport { read_only: true, ..primary(1, 1) };
-    assert_eq!(look(&mut memory, vec![replica(1, 1), closed]).primary, None);
+    let seen = look(&mut memory, vec![replica(1, 1), closed]);
+    assert_eq!(seen.primary, None);
+    assert!(cause(&seen, 1).contains("closed to writes") && cause(&seen, 1).contains("dbopt switchover --open"));
     let stranger = NodeReport { system_identifier: 8, ..primary(9, 900) };
     assert_eq!(look(&mut memory, vec![replica(1, 1), stranger]).primary, None);
     assert_eq!(look(&mut memory, vec![replica(1, 1), primary(1, 1)]).primary, Some(1));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Args as ClapArgs;
 use dbopt_diesel::Config;
 use dbopt_diesel::core::cluster::{Mode, Patroni};
-use dbopt_diesel::supervise::{AgentClient, Readiness, Supervisor, grants};
+use dbopt_diesel::supervise::{AgentClient, PatroniSwitchover, Readiness, Supervisor, grants, switchover_grants};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -39,12 +39,18 @@ pub(crate) struct Args {
 }
 
 /// Makes another node the primary, without losing a write. Run it while no `dbopt supervise` holds the votes, or on stopping it. With
-/// cluster.mode = "patroni" it is Patroni that does it.
+/// cluster.mode = "patroni" it is Patroni that does it; the leader is closed to writes beforehand, for which the role of the URLs needs rights.
 #[derive(ClapArgs)]
 pub(crate) struct SwitchoverArgs {
     /// The node's name, with Patroni the member's; the replica that has most without it
     #[arg(long, value_name = "NODE")]
     to: Option<String>,
+    /// With Patroni: open servers that are closed to writes since a switchover was killed; change nothing else
+    #[arg(long, conflicts_with_all = ["to", "grants"])]
+    open: bool,
+    /// With Patroni: print the statements that make a role with all that is needed and no more
+    #[arg(long, value_name = "ROLE", num_args = 0..=1, default_missing_value = "dbopt_operator")]
+    grants: Option<String>,
 }
 
 /// Has Patroni make a replica anew from the leader, where it cannot follow any more: all that it has is thrown away.
@@ -98,11 +104,24 @@ pub(crate) async fn run(args: Args) -> Outcome {
 }
 
 pub(crate) async fn switchover(args: SwitchoverArgs) -> Outcome {
+    if let Some(role) = args.grants {
+        print!("{}", switchover_grants(&role));
+        return Ok(ExitCode::SUCCESS);
+    }
     log();
     let config = Config::load()?;
     if config.cluster.mode == Mode::Patroni {
-        println!("{}", Patroni::new(&config.cluster.patroni)?.switchover(args.to.as_deref()).await?);
-        return Ok(ExitCode::SUCCESS);
+        let mut switchover = PatroniSwitchover::new(&config)?;
+        return if args.open {
+            open(&mut switchover).await
+        } else {
+            by_patroni(&mut switchover, args.to.as_deref()).await
+        };
+    }
+    if args.open {
+        return Err(
+            "--open is for cluster.mode = \"patroni\": elsewhere `dbopt supervise` opens what may take writes".into()
+        );
     }
     let mut supervisor = Supervisor::new(&config)?;
     let primary = supervisor.switchover(args.to.as_deref()).await?;
@@ -115,6 +134,27 @@ pub(crate) async fn switchover(args: SwitchoverArgs) -> Outcome {
         println!("- {problem}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn by_patroni(switchover: &mut PatroniSwitchover, to: Option<&str>) -> Outcome {
+    let done = switchover.run(to).await?;
+    println!("{}", done.said);
+    println!("{} takes writes, {:.1} s after the old leader did", done.to, done.took.as_secs_f64());
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn open(switchover: &mut PatroniSwitchover) -> Outcome {
+    let all = switchover.open().await;
+    for (name, outcome) in &all {
+        match outcome {
+            Ok(()) => println!("{name} is open to writes again"),
+            Err(error) => println!("! {error}"),
+        }
+    }
+    if all.is_empty() {
+        println!("no server is closed to writes");
+    }
+    Ok(if all.iter().all(|(_, outcome)| outcome.is_ok()) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 pub(crate) async fn reinitialize(args: ReinitializeArgs) -> Outcome {
