@@ -7,6 +7,7 @@ use std::time::Duration;
 use dbopt_core::cluster::{HostSource, Resolver};
 use dbopt_core::op::Op;
 use dbopt_core::query::Insight;
+use dbopt_core::query::advise::Advisor;
 use dbopt_core::runtime::{AsyncFnOnceRef, AsyncFnRef, Caching, Extras, History, Runtime, Status};
 
 use crate::statement::StatementWatch;
@@ -187,8 +188,19 @@ impl DbBuilder {
     pub async fn connect(self) -> Result<Db, Error> {
         let insight = Insight::new(self.config.insight.clone());
         let backend = self.backend.with_insight(insight.clone());
-        let extras = Extras { insight: Some(insight), ..self.extras };
+        let extras = Extras { insight: Some(insight), advisor: advisor(), ..self.extras };
         let runtime = Runtime::connect_with(backend, self.config, extras).await?;
         Ok(Db { runtime })
     }
+}
+
+/// Who finds out which indexes are missing.
+#[cfg(feature = "advise")]
+fn advisor() -> Option<Arc<dyn Advisor>> {
+    Some(Arc::new(crate::advise::Background))
+}
+
+#[cfg(not(feature = "advise"))]
+fn advisor() -> Option<Arc<dyn Advisor>> {
+    None
 }

@@ -58,6 +58,12 @@ try {
     await page.waitForTimeout(2500);
     assert.match(await part.innerText(), wanted);
   }
+  // Advice on indexes: the text to take along, who says so, whose statements want it.
+  const advice = page.locator("#indexes");
+  for (const wanted of [/CREATE INDEX CONCURRENTLY bookings_passenger/, /by nobody/, /HypoPG/, /Bookings::of .*main\.rs/, /DROP INDEX CONCURRENTLY bookings_twice/, /covered/])
+    assert.match(await advice.innerText(), wanted);
+  await advice.locator("button").first().click();
+  await advice.locator("button", { hasText: /Copied|Selected/ }).waitFor();
   await page.evaluate(() => scrollTo(0, 0));
   await page.screenshot({ path: `${shots}/${state}.png`, fullPage: true });
 
@@ -67,14 +73,39 @@ try {
   await page.locator("#plot-lag canvas").waitFor();
   assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
   await page.screenshot({ path: `${shots}/${state}-dark.png`, fullPage: true });
+  await page.locator("#indexes").screenshot({ path: `${shots}/${state}-indexes-dark.png` });
   await page.close();
 
   const phone = await open({ viewport: { width: 375, height: 800 }, colorScheme: "light" });
   await phone.locator("#plot-lag canvas").waitFor();
   const [inner, outer] = await phone.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
   assert.ok(inner <= outer, `wider than a phone: ${inner} of ${outer}`);
+  await phone.locator("#indexes").screenshot({ path: `${shots}/${state}-indexes-phone.png` });
   await phone.screenshot({ path: `${shots}/${state}-phone.png`, fullPage: true });
   await phone.close();
+
+  // Before there is any advice, where there is none, and where the last look failed, the page says so.
+  const report = { missing: [], unneeded: [], rejected: [], skipped: [], statements: 12, notes: ["3 tables cannot be read by this user, and their statements not be explained: grant pg_read_all_data"] };
+  for (const [name, told, wanted] of [
+    ["not-yet", { report: null, ago_seconds: null, absent: "not looked yet", next_seconds: 200 }, /next look is in 3 min[\s\S]*No advice: not looked yet/],
+    ["off", { report: null, ago_seconds: null, absent: 'insight.index_advice is "0s"', next_seconds: null }, /No advice: insight\.index_advice is "0s"/],
+    ["failed", { report, ago_seconds: 4000, absent: "no primary is known at the moment", next_seconds: 700 }, /The last look failed: no primary/],
+    ["nothing", { report, ago_seconds: 60, next_seconds: 20000 }, /Nothing to do: 12 statements[\s\S]*cannot be read by this user/],
+    ["older", undefined, /No advice: this version/],
+  ]) {
+    const strange = await browser.newPage({ viewport: { width: 1300, height: 1000 } });
+    await strange.route("**/metrics/json", async (route) => {
+      const answer = await route.fetch();
+      const json = await answer.json();
+      json.insight.indexes = told;
+      await route.fulfill({ response: answer, json });
+    });
+    await strange.goto(url);
+    await strange.locator("#indexes > div p").first().waitFor();
+    assert.match(await strange.locator("#indexes").innerText(), wanted);
+    if (state === "healthy") await strange.locator("#indexes").screenshot({ path: `${shots}/indexes-${name}.png` });
+    await strange.close();
+  }
 
   // Nested below another path it finds its files and data all the same.
   const nested = await open({}, new URL("operations/db", url).href);

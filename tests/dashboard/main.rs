@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
+use dbopt_diesel::admin;
 use dbopt_diesel::dev::Cluster;
-use dbopt_diesel::{Context, Db, admin};
+use dbopt_diesel::prelude::*;
 use dbopt_tests::shelf::Shelf;
 use dbopt_tests::{Things, cached_config, prepared, until};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::task::JoinSet;
@@ -30,6 +33,31 @@ struct Cli {
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A table that misses an index, and has one that nobody needs.
+const BOOKINGS: &str = "CREATE TABLE bookings (id bigint PRIMARY KEY, passenger text NOT NULL, seat int NOT NULL); \
+    INSERT INTO bookings SELECT n, 'passenger ' || n, n % 200 FROM generate_series(1, 60000) AS n; \
+    CREATE INDEX bookings_twice ON bookings (id); ANALYZE bookings";
+
+mod tables {
+    diesel::table! { bookings (id) { id -> BigInt, passenger -> Text, seat -> Integer, } }
+}
+
+use tables::bookings;
+
+#[derive(Clone)]
+struct Bookings {
+    db: Db,
+}
+
+#[repository]
+impl Bookings {
+    #[read]
+    async fn of(&self, conn: &mut Conn, passenger: &str) -> QueryResult<Vec<i32>> {
+        let of = bookings::table.filter(bookings::passenger.eq(passenger));
+        of.select(bookings::seat).order(bookings::id.desc()).limit(20).load(conn).await
+    }
+}
 
 /// Reads, writes and look-ups, a little more than a hundred a second, whatever comes of them.
 async fn traffic(things: Things, shelf: Shelf) {
@@ -90,7 +118,14 @@ async fn main() -> Result<()> {
     let mut config = cached_config(&cluster);
     config.breaker.minimum = 5;
     config.routing.max_lag = Duration::from_secs(3);
+    cluster.primary().execute(BOOKINGS).await?;
+    cluster.wait_caught_up(PATIENCE).await?;
     let db = Db::connect(config).await?;
+    let calls = Bookings { db: db.clone() };
+    for n in 0..15 {
+        calls.of(&format!("passenger {n}")).await?;
+    }
+    db.runtime().advise_indexes().await.map_err(anyhow::Error::msg)?;
     let things = Things { db: db.clone() };
     let load = tokio::spawn(traffic(things.clone(), Shelf::new(db.clone())));
 

@@ -242,6 +242,79 @@ async fn r01_3_an_application_is_told_which_of_its_methods_miss_an_index() {
     assert!(!format!("{report:?}").contains("Sentinel1Value"));
 }
 
+/// Bookings alone, without an index for passengers.
+async fn bookings_alone() -> Cluster {
+    let cluster = dbopt_tests::cluster(0).await;
+    let table = "CREATE TABLE bookings (id bigint PRIMARY KEY, flight_id bigint NOT NULL, seat int NOT NULL, passenger text NOT NULL); \
+                 INSERT INTO bookings SELECT n, n / 200, n % 200, 'passenger ' || n FROM generate_series(1, 60000) AS n; ANALYZE bookings";
+    cluster.primary().execute(table).await.unwrap();
+    cluster
+}
+
+/// What is done every six hours without anybody asking: the same look, kept for the status, the metrics and the page.
+#[tokio::test]
+async fn r01_3_an_instance_looks_by_itself_and_shows_what_it_found() {
+    let cluster = bookings_alone().await;
+    let calls = Bookings { db: dbopt_tests::connect(dbopt_tests::config(&cluster)).await };
+    let advice = || calls.db.status().insight.indexes;
+    assert_eq!((advice().absent.as_deref(), advice().report.is_none()), (Some("not looked yet"), true));
+    until("it is known when", Duration::from_secs(10), async || advice().next_seconds.is_some_and(|next| next < 400.0))
+        .await;
+    for n in 0..20 {
+        calls.of(&format!("Sentinel1Value {n}")).await.unwrap();
+    }
+    cluster.primary().execute("CREATE INDEX twice ON bookings (id)").await.unwrap();
+    calls.db.runtime().advise_indexes().await.unwrap();
+    let report = advice().report.unwrap();
+    let [missing] = report.missing.as_slice() else { panic!("{report:#?}") };
+    assert_eq!((missing.index.as_str(), missing.verified.is_verified()), ("bookings(passenger)", false));
+    assert_eq!(missing.serves[0].places[0].method, "Bookings::of");
+    assert!(report.unneeded.iter().any(|index| index.name == "twice"), "{:?}", report.unneeded);
+    let metrics = calls.db.runtime().metrics();
+    for line in [
+        r#"dbopt_index_advice{kind="unverified"} 1"#,
+        r#"dbopt_index_advice{kind="covered"} 1"#,
+        r#"kind="missing"} 0"#,
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    let told = serde_json::to_value(calls.db.status()).unwrap()["insight"]["indexes"].to_string();
+    assert!(
+        told.contains("CREATE INDEX CONCURRENTLY bookings_passenger_idx") && !told.contains("Sentinel1Value"),
+        "{told}"
+    );
+    let left = "SELECT count(*)::text FROM pg_stat_activity WHERE application_name = 'dbopt advise'";
+    until("its session is gone", Duration::from_secs(10), async || {
+        cluster.primary().query_text(left).await.unwrap().as_deref() == Some("0")
+    })
+    .await;
+    // Without a primary there is no news, and what was known stays.
+    cluster.primary().kill().await.unwrap();
+    until("it fails", Duration::from_secs(60), async || calls.db.runtime().advise_indexes().await.is_err()).await;
+    assert!(
+        advice().report.is_some() && advice().absent.is_some_and(|why| !why.contains("://")),
+        "{:?}",
+        advice().absent
+    );
+}
+
+/// A user who may see little is told what could not be seen.
+#[tokio::test]
+async fn r01_3_a_user_without_rights_is_told_what_was_not_seen() {
+    let cluster = bookings_alone().await;
+    let user = cluster.primary().query_text("SELECT current_user::text").await.unwrap().unwrap();
+    cluster.primary().execute("CREATE ROLE clerk LOGIN; GRANT SELECT ON bookings TO clerk").await.unwrap();
+    let url = cluster.primary().url().replacen(&format!("//{user}"), "//clerk", 1);
+    let calls = Bookings { db: dbopt_tests::connect(dbopt_tests::named([("primary", url)])).await };
+    for n in 0..20 {
+        calls.of(&format!("{n}")).await.unwrap();
+    }
+    calls.db.runtime().advise_indexes().await.unwrap();
+    let report = calls.db.status().insight.indexes.report.unwrap();
+    assert_eq!(report.missing[0].index, "bookings(passenger)", "{report:#?}");
+    assert!(report.notes.iter().any(|note| note.contains("cannot be read by this user")), "{:?}", report.notes);
+}
+
 #[tokio::test]
 async fn r01_3_foreign_keys_and_indexes_that_are_not_needed() {
     let (cluster, url, options) = filled(SHOP).await;

@@ -159,6 +159,21 @@ pub struct TransactionMark {
     pub life: String,
 }
 
+/// A value as it was bound to a statement. It is shown to nobody.
+#[derive(Clone, Copy)]
+pub struct BoundValue<'a> {
+    /// Its type, as PostgreSQL numbers it; 0 while nobody knows.
+    pub kind: u32,
+    /// Its binary form; `None` is NULL.
+    pub bytes: Option<&'a [u8]>,
+}
+
+impl fmt::Debug for BoundValue<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BoundValue").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
 /// What became of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
@@ -313,6 +328,23 @@ pub trait Connection: Send + Sync + 'static {
         _types: &[&'static str],
         _params: u16,
     ) -> impl Future<Output = Result<Option<String>, Fault>> + Send {
+        async { Ok(None) }
+    }
+
+    /// The same for the values that one run of it had. They must not become part of a text, as servers keep texts. `None`: this driver cannot.
+    fn explain_with(
+        &mut self,
+        _statement: &str,
+        _values: &[BoundValue<'_>],
+    ) -> impl Future<Output = Result<Option<String>, Fault>> + Send {
+        async { Ok(None) }
+    }
+
+    /// For tables of these names a mark that is another one when their statistics or their schema have changed. `None`: this driver cannot tell.
+    fn table_marks(
+        &mut self,
+        _tables: &[String],
+    ) -> impl Future<Output = Result<Option<Vec<(String, String)>>, Fault>> + Send {
         async { Ok(None) }
     }
 

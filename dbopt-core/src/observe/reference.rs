@@ -73,6 +73,7 @@ fn everything() -> String {
             repeated: vec![("Flights::find", 0)],
             skipped: vec![("unread", 0)],
             fingerprints: 1,
+            indexes: vec![("missing", 0)],
         }),
         alerts: Some(AlertCounts { firing: vec![("lag", 0)], sent: vec![("slack", [0; 5])] }),
         ..Gauges::default()

@@ -20,6 +20,8 @@ pub struct StatementCounts {
     pub skipped: Vec<(&'static str, u64)>,
     /// Fingerprints that have a place.
     pub fingerprints: usize,
+    /// Indexes that advice names, by kind; none before it was looked for the first time.
+    pub indexes: Vec<(&'static str, usize)>,
 }
 
 /// The statements of one method on one node and lane.
@@ -85,6 +87,12 @@ impl StatementCounts {
         }
         let help = "Fingerprints that are kept";
         let fingerprints = encoder.encode_descriptor("dbopt_fingerprints", help, None, MetricType::Gauge)?;
-        ConstGauge::new(self.fingerprints as f64).encode(fingerprints)
+        ConstGauge::new(self.fingerprints as f64).encode(fingerprints)?;
+        let help = "Indexes that are missing or not needed, as of the last look";
+        let mut indexes = encoder.encode_descriptor("dbopt_index_advice", help, None, MetricType::Gauge)?;
+        for (kind, count) in &self.indexes {
+            ConstGauge::new(*count as f64).encode(indexes.encode_family(&[("kind", *kind)])?)?;
+        }
+        Ok(())
     }
 }

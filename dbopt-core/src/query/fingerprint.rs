@@ -204,6 +204,11 @@ impl Fingerprint {
         let _known_already = self.types.set(types);
     }
 
+    /// Whether the planner may be asked about it with values that were bound: none stands in its text, as servers keep the texts that they explain.
+    pub(super) fn takes_values(&self) -> bool {
+        self.sample.is_some() && self.shape.params > 0 && !self.is_own() && !self.text.contains('?')
+    }
+
     pub(super) fn used_at(&self) -> u32 {
         self.used.load(Ordering::Relaxed)
     }

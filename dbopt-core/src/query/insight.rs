@@ -1,16 +1,20 @@
 //! What drivers tell of statements, and what becomes of it.
 
+use std::fmt;
 use std::sync::{Arc, Weak};
 
+use super::advise::Report;
+use super::advised::Advised;
 use super::config::Config;
 use super::findings::{Finding, Findings};
-use super::fingerprint::{Known, Outcome, Place, Times};
+use super::fingerprint::{Fingerprint, Known, Outcome, Place, Times};
 use super::plan::Plan;
-use super::plans::{Plans, Question};
+use super::plans::{PlanStatus, Plans, Question};
 use super::scope::{Ran, Scope};
 use super::slow::{SlowLog, SlowRun};
 use super::statistics::Statistics;
 use super::streaks::Run;
+use crate::background::Task;
 use crate::context::{self, Context};
 use crate::error::SqlState;
 use crate::op::Op;
@@ -23,6 +27,7 @@ pub struct Insight {
     pub(super) slow: SlowLog,
     pub(super) findings: Findings,
     pub(super) plans: Plans,
+    pub(super) advised: Advised,
 }
 
 /// A statement that has ended, as a driver saw it.
@@ -48,14 +53,29 @@ pub struct Ended<'a> {
     pub sqlstate: Option<SqlState>,
 }
 
+/// A slow run as it was sent: held until it is told of, so that the planner can be asked about its values.
+pub struct Sent {
+    /// Its text.
+    pub sql: Arc<str>,
+    /// Its bound values as the protocol has them, behind the names of a Bind message; they may be cut.
+    pub binds: Box<[u8]>,
+}
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sent").finish_non_exhaustive()
+    }
+}
+
 impl Insight {
     /// With these settings.
     pub fn new(config: Config) -> Arc<Self> {
         Arc::new(Insight {
             statistics: Statistics::new(config.fingerprints),
-            slow: SlowLog::new(config.slow_per_second),
+            slow: SlowLog::new(&config),
             findings: Findings::default(),
             plans: Plans::new(config.plans, config.plan_age),
+            advised: Advised::default(),
             config,
         })
     }
@@ -63,6 +83,12 @@ impl Insight {
     /// The settings.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The background loops of its own.
+    pub(crate) fn tasks(&self) -> Vec<Task> {
+        let file = self.slow.file.clone().filter(|_| self.config.enabled);
+        file.into_iter().map(|file| -> Task { ("write slow statements", Box::pin(file.write())) }).collect()
     }
 
     /// Whether anything is watched.
@@ -126,8 +152,13 @@ impl Insight {
         times.total >= self.config.slow
     }
 
-    /// A statement has ended; `values` is asked for what was bound, and only if that is to be shown.
-    pub fn ended(&self, ended: &Ended<'_>, values: impl FnOnce() -> Option<Vec<String>>) {
+    /// Whether anybody will want to know what was bound, of a run that turns out to be slow.
+    pub fn wants_values(&self) -> bool {
+        self.config.plans || self.config.values
+    }
+
+    /// A statement has ended; `sent` is asked for what was sent, and only if it was slow.
+    pub fn ended(&self, ended: &Ended<'_>, sent: impl FnOnce() -> Option<Sent>) {
         let slow = self.is_slow(&ended.times);
         let counted = (&ended.times, ended.rows, ended.outcome);
         let fingerprint = self.statistics.record(ended.known, (ended.op, ended.place), counted, slow);
@@ -138,17 +169,22 @@ impl Insight {
             scope.ran(&ran, self.config.n_plus_one as usize);
         }
         if slow {
-            self.slow.take(|suppressed, now| SlowRun {
-                fingerprint: (*fingerprint).clone(),
-                op: ended.op,
-                place: ended.place.clone(),
-                times: ended.times,
-                rows: ended.rows,
-                outcome: ended.outcome,
-                sqlstate: ended.sqlstate,
-                values: if self.config.values { values() } else { None },
-                suppressed,
-                ended: now,
+            self.slow.take(|suppressed, now| {
+                let sent = if self.wants_values() { sent() } else { None };
+                let shown = sent.as_ref().filter(|_| self.config.values);
+                SlowRun {
+                    fingerprint: (*fingerprint).clone(),
+                    op: ended.op,
+                    place: ended.place.clone(),
+                    times: ended.times,
+                    rows: ended.rows,
+                    outcome: ended.outcome,
+                    sqlstate: ended.sqlstate,
+                    values: shown.map(|sent| ended.known.values(&sent.binds)),
+                    sent: sent.filter(|_| self.config.plans && fingerprint.takes_values()),
+                    suppressed,
+                    ended: now,
+                }
             });
         }
     }
@@ -168,9 +204,44 @@ impl Insight {
         self.plans.missing(&run.fingerprint)
     }
 
+    /// Whether the planner is to be asked about the values of this run.
+    pub(crate) fn wants_plan_for_values(&self, run: &SlowRun) -> bool {
+        run.sent.is_some() && self.plans.wants_values(&run.fingerprint)
+    }
+
+    /// The answer for the values of a run.
+    pub(crate) fn planned_with(&self, run: &SlowRun, told: Result<Plan, String>) -> Option<PlanStatus> {
+        self.plans.told_with(&run.fingerprint, &told);
+        told.ok().as_ref().and_then(PlanStatus::of)
+    }
+
     /// Tells of a slow statement, with its plan as far as it is known.
-    pub(crate) fn tell_slow(&self, run: &SlowRun) {
-        self.slow.tell(run, self.plans.status(&run.fingerprint));
+    pub(crate) fn tell_slow(&self, run: &SlowRun, plan_for_values: Option<PlanStatus>) {
+        self.slow.tell(run, self.plans.status(&run.fingerprint), plan_for_values);
+    }
+
+    /// The tables in the plans of statements that were run lately.
+    pub(crate) fn planned_tables(&self) -> Vec<String> {
+        let all = self.statistics.all();
+        self.plans.tables(all.iter().filter(|fingerprint| self.was_run_lately(fingerprint)))
+    }
+
+    /// Tables of a plan just told that have no mark yet.
+    pub(crate) fn unmarked_tables(&self, question: &Question) -> Vec<String> {
+        self.plans.unmarked(&question.fingerprint)
+    }
+
+    /// Marks of tables were told: plans that use a table that has changed are asked for again. Gives how many.
+    pub(crate) fn tables_marked(&self, asked: &[String], told: Vec<(String, String)>) -> usize {
+        let outdated = self.plans.marked(asked, told, &self.statistics.all());
+        for fingerprint in outdated.iter().filter(|fingerprint| self.was_run_lately(fingerprint)) {
+            self.plans.want(fingerprint);
+        }
+        outdated.len()
+    }
+
+    fn was_run_lately(&self, fingerprint: &Fingerprint) -> bool {
+        self.statistics.now().saturating_sub(fingerprint.used_at()) <= 60
     }
 
     /// Completes when there may be a plan to ask for.
@@ -191,15 +262,32 @@ impl Insight {
     /// Once a second: the time goes on, and now and then plans that have become old are wanted again.
     pub(crate) fn tend(&self) {
         self.statistics.tend();
-        let now = self.statistics.now();
-        if self.config.plans && now.is_multiple_of(60) {
-            let run_lately = |used: u32| now.saturating_sub(used) <= 60;
+        if self.config.plans && self.statistics.now().is_multiple_of(60) {
             for fingerprint in self.statistics.all() {
-                if run_lately(fingerprint.used_at()) && self.plans.is_old(&fingerprint) {
+                if self.was_run_lately(&fingerprint) && self.plans.is_old(&fingerprint) {
                     self.plans.want(&fingerprint);
                 }
             }
         }
+    }
+
+    /// Nobody looks which indexes are missing, and why.
+    pub(crate) fn never_advised(&self, why: &str) {
+        self.advised.never(why);
+    }
+
+    /// It will be looked in so long which indexes are missing.
+    pub(crate) fn advised_in(&self, time: std::time::Duration) {
+        self.advised.looks_in(time);
+    }
+
+    /// What was found of indexes; gives what is news, or the reason for having nothing if that is news.
+    pub(crate) fn advised(
+        &self,
+        took: std::time::Duration,
+        told: Result<Report, String>,
+    ) -> Result<Vec<String>, Option<String>> {
+        self.advised.told(took, told)
     }
 
     /// Repetitions that were found for the first time.

@@ -88,6 +88,11 @@ impl Plan {
         self.nodes.iter().max_by(|one, other| one.own_cost.total_cmp(&other.own_cost))
     }
 
+    /// The tables that it reads or writes.
+    pub(super) fn tables(&self) -> impl Iterator<Item = &str> {
+        self.nodes.iter().filter_map(|node| node.relation.as_deref())
+    }
+
     /// Whether it goes another way than `before`, and one that costs more.
     pub(super) fn is_worse_than(&self, before: &Plan) -> bool {
         self.hash != before.hash && self.cost() > before.cost() * WORSE

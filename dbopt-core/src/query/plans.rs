@@ -1,6 +1,6 @@
 //! Which statements' plans are asked for next, and what was told. It decides; the runtime asks.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,10 +11,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::fingerprint::Fingerprint;
+use super::marks::Marks;
 use super::plan::Plan;
 
 /// How many wait to be asked for at most; others are asked for when they are slow, or later.
 const WAITING: usize = 256;
+
+/// So many tables are watched.
+const TABLES: usize = 500;
 
 /// A slow statement's plan is asked for again after this time.
 const GOOD_FOR: Duration = Duration::from_secs(60);
@@ -25,6 +29,10 @@ pub(super) struct Known {
     plan: Option<Arc<Plan>>,
     failure: Option<String>,
     asked: Option<Instant>,
+    /// When it was asked for the values of one run.
+    asked_with: Option<Instant>,
+    /// A table of it is not what it was.
+    outdated: bool,
     changes: u64,
     waits: bool,
 }
@@ -83,8 +91,24 @@ pub struct PlanStatus {
     pub changes: u64,
 }
 
+impl PlanStatus {
+    pub(super) fn of(plan: &Plan) -> Option<PlanStatus> {
+        let costly = plan.costly()?;
+        Some(PlanStatus {
+            hash: format!("{:016x}", plan.hash),
+            cost: plan.cost(),
+            costly: costly.name(),
+            costly_cost: costly.own_cost,
+            costly_conditions: costly.conditions.clone(),
+            lines: plan.lines(),
+            ago_seconds: 0.0,
+            changes: 0,
+        })
+    }
+}
+
 fn is_recent(known: &Known) -> bool {
-    known.asked.is_some_and(|at| at.elapsed() < GOOD_FOR)
+    !known.outdated && known.asked.is_some_and(|at| at.elapsed() < GOOD_FOR)
 }
 
 /// Which plans are asked for.
@@ -96,6 +120,7 @@ pub(super) struct Plans {
     pub(super) news: Notify,
     asked: AtomicU64,
     failed: AtomicU64,
+    marks: Mutex<Marks>,
 }
 
 impl Plans {
@@ -107,6 +132,7 @@ impl Plans {
             news: Notify::new(),
             asked: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            marks: Mutex::default(),
         }
     }
 
@@ -146,16 +172,66 @@ impl Plans {
         (!recent).then(|| Question { fingerprint: fingerprint.clone() })
     }
 
+    /// Whether the plan for the values of a slow run is to be asked for: once a minute for each statement.
+    pub(super) fn wants_values(&self, fingerprint: &Fingerprint) -> bool {
+        self.enabled && fingerprint.plan.lock().asked_with.is_none_or(|at| at.elapsed() >= GOOD_FOR)
+    }
+
+    /// The answer for the values of one run.
+    pub(super) fn told_with(&self, fingerprint: &Fingerprint, told: &Result<Plan, String>) {
+        fingerprint.plan.lock().asked_with = Some(Instant::now());
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        if told.is_err() {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Whether what is known is old, of a statement that is still run.
     pub(super) fn is_old(&self, fingerprint: &Fingerprint) -> bool {
-        fingerprint.plan.lock().asked.is_none_or(|at| at.elapsed() >= self.age)
+        let known = fingerprint.plan.lock();
+        known.outdated || known.asked.is_none_or(|at| at.elapsed() >= self.age)
+    }
+
+    /// The tables in the plans of these statements.
+    pub(super) fn tables<'f>(&self, all: impl Iterator<Item = &'f Arc<Fingerprint>>) -> Vec<String> {
+        let mut tables = BTreeSet::new();
+        for fingerprint in all {
+            if let Some(plan) = &fingerprint.plan.lock().plan {
+                tables.extend(plan.tables().map(str::to_owned));
+            }
+        }
+        self.marks.lock().keep(&tables);
+        tables.into_iter().take(TABLES).collect()
+    }
+
+    /// Tables of a statement's plan that nobody has marked yet.
+    pub(super) fn unmarked(&self, fingerprint: &Fingerprint) -> Vec<String> {
+        let known = fingerprint.plan.lock();
+        known.plan.iter().flat_map(|plan| self.marks.lock().unmarked(plan.tables())).collect()
+    }
+
+    /// Marks of tables; those of `all` whose plan uses one that has changed are out of date.
+    pub(super) fn marked(
+        &self,
+        asked: &[String],
+        told: Vec<(String, String)>,
+        all: &[Arc<Fingerprint>],
+    ) -> Vec<Arc<Fingerprint>> {
+        let changed = self.marks.lock().take(asked, told);
+        let uses = |fingerprint: &&Arc<Fingerprint>| {
+            let mut known = fingerprint.plan.lock();
+            let uses = known.plan.as_ref().is_some_and(|plan| plan.tables().any(|table| changed.contains(table)));
+            known.outdated |= uses;
+            uses
+        };
+        if changed.is_empty() { Vec::new() } else { all.iter().filter(uses).cloned().collect() }
     }
 
     /// The answer; gives the plan before if this one is worse.
     pub(super) fn told(&self, question: &Question, told: Result<Plan, String>) -> Option<(Arc<Plan>, Arc<Plan>)> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let mut known = question.fingerprint.plan.lock();
-        known.asked = Some(Instant::now());
+        (known.asked, known.outdated) = (Some(Instant::now()), false);
         match told {
             Ok(plan) => {
                 let plan = Arc::new(plan);
@@ -182,7 +258,7 @@ impl Plans {
     /// What is known of a plan, or why nothing is.
     pub(super) fn status(&self, fingerprint: &Fingerprint) -> Result<PlanStatus, Option<String>> {
         let known = fingerprint.plan.lock();
-        let Some((plan, costly)) = known.plan.as_ref().and_then(|plan| Some((plan, plan.costly()?))) else {
+        let Some(shown) = known.plan.as_ref().and_then(|plan| PlanStatus::of(plan)) else {
             let why = match &known.failure {
                 Some(why) => Some(why.clone()),
                 None if !self.enabled => Some("insight.plans is false".into()),
@@ -194,15 +270,7 @@ impl Plans {
             };
             return Err(why);
         };
-        Ok(PlanStatus {
-            hash: format!("{:016x}", plan.hash),
-            cost: plan.cost(),
-            costly: costly.name(),
-            costly_cost: costly.own_cost,
-            costly_conditions: costly.conditions.clone(),
-            lines: plan.lines(),
-            ago_seconds: known.asked.map_or(0.0, |at| at.elapsed().as_secs_f64()),
-            changes: known.changes,
-        })
+        let ago_seconds = known.asked.map_or(0.0, |at| at.elapsed().as_secs_f64());
+        Ok(PlanStatus { ago_seconds, changes: known.changes, ..shown })
     }
 }

@@ -9,10 +9,14 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::config::Config;
 use super::findings::place;
 use super::fingerprint::{Fingerprint, Outcome, Place, Times};
+use super::insight::Sent;
 use super::plans::PlanStatus;
-use super::types;
+use super::slow_file::SlowFile;
+use super::{types, values};
+use crate::backend::BoundValue;
 use crate::error::SqlState;
 use crate::op::Op;
 
@@ -59,6 +63,9 @@ pub struct SlowStatement {
     /// Why there is no plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan_absent: Option<String>,
+    /// How the planner runs it with the values that this run had, without the values; for one run of a statement in a minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_for_values: Option<PlanStatus>,
     /// How many slow statements before it were counted and not told.
     pub suppressed: u64,
 }
@@ -74,12 +81,20 @@ pub(crate) struct SlowRun {
     pub(super) outcome: Outcome,
     pub(super) sqlstate: Option<SqlState>,
     pub(super) values: Option<Vec<String>>,
+    /// For the planner; gone with this.
+    pub(super) sent: Option<Sent>,
     pub(super) suppressed: u64,
     pub(super) ended: Instant,
 }
 
 impl SlowRun {
-    fn record(&self, plan: Result<PlanStatus, Option<String>>) -> SlowStatement {
+    /// Its text and its values, where the planner may be asked about these.
+    pub(crate) fn with_values(&self) -> Option<(&str, Vec<BoundValue<'_>>)> {
+        let sent = self.sent.as_ref()?;
+        Some((&sent.sql, values::whole(&sent.binds, self.fingerprint.types())?))
+    }
+
+    fn record(&self, plan: Result<PlanStatus, Option<String>>, plan_for_values: Option<PlanStatus>) -> SlowStatement {
         let (plan, plan_absent) = match plan {
             Ok(plan) => (Some(plan), None),
             Err(why) => (None, why),
@@ -108,6 +123,7 @@ impl SlowRun {
             values: self.values.clone(),
             plan,
             plan_absent,
+            plan_for_values,
             suppressed: self.suppressed,
         }
     }
@@ -141,16 +157,18 @@ pub(super) struct SlowLog {
     waiting: Mutex<VecDeque<SlowRun>>,
     pub(super) news: Notify,
     kept: Mutex<VecDeque<(Instant, SlowStatement)>>,
+    pub(super) file: Option<Arc<SlowFile>>,
 }
 
 impl SlowLog {
-    pub(super) fn new(per_second: u32) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         SlowLog {
-            bucket: Mutex::new(Bucket { per_second: f64::from(per_second), left: 0.0, at: None }),
+            bucket: Mutex::new(Bucket { per_second: f64::from(config.slow_per_second), left: 0.0, at: None }),
             suppressed: AtomicU64::new(0),
             waiting: Mutex::default(),
             news: Notify::new(),
             kept: Mutex::default(),
+            file: SlowFile::of(config),
         }
     }
 
@@ -173,9 +191,16 @@ impl SlowLog {
     }
 
     /// Tells of a run: to the log, and to all who look at the status.
-    pub(super) fn tell(&self, run: &SlowRun, plan: Result<PlanStatus, Option<String>>) {
-        let record = run.record(plan);
+    pub(super) fn tell(
+        &self,
+        run: &SlowRun,
+        plan: Result<PlanStatus, Option<String>>,
+        plan_for_values: Option<PlanStatus>,
+    ) {
+        let record = run.record(plan, plan_for_values);
         let plan = record.plan.as_ref();
+        let another_way = |one: &&PlanStatus| plan.is_none_or(|plan| plan.hash != one.hash);
+        let for_values = record.plan_for_values.as_ref().filter(another_way);
         tracing::warn!(
             target: "dbopt::slow",
             method = record.method,
@@ -196,8 +221,13 @@ impl SlowLog {
             plan_cost = plan.map(|plan| plan.cost),
             plan = plan.map(|plan| plan.lines.join("\n")),
             plan_absent = record.plan_absent.as_deref(),
+            values_plan_cost = for_values.map(|plan| plan.cost),
+            values_plan = for_values.map(|plan| plan.lines.join("\n")),
             "slow statement: {}", record.sql
         );
+        if let Some(file) = &self.file {
+            file.take(&record);
+        }
         let mut kept = self.kept.lock();
         kept.truncate(KEPT - 1);
         kept.push_front((run.ended, record));

@@ -276,6 +276,23 @@ mod tests {
     }
 
     #[test]
+    fn ten_thousand_fingerprints_find_a_thousand_places() {
+        let statistics = Statistics::new(1000);
+        for n in 0..10_000 {
+            run(&statistics, &format!("SELECT a{n} FROM t WHERE id = $1"));
+            if n % 100 == 0 {
+                statistics.tend();
+            }
+        }
+        assert!(statistics.len() <= 1000, "{}", statistics.len());
+        let texts = statistics.texts.read();
+        assert!(texts.young.len() + texts.old.len() <= 2000);
+        drop(texts);
+        let total: u64 = statistics.all().iter().map(|fingerprint| count(fingerprint)).sum();
+        assert_eq!(total, 10_000, "each run is counted somewhere");
+    }
+
+    #[test]
     fn what_is_not_run_for_a_minute_makes_room() {
         let statistics = Statistics::new(10);
         let held = statistics.recognise("SELECT a0 FROM t", false);

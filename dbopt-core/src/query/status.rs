@@ -5,12 +5,14 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
+use super::advised::IndexAdvice;
 use super::findings::{Repeated, place};
 use super::fingerprint::{Fingerprint, Series};
 use super::insight::Insight;
 use super::plans::PlanStatus;
 use super::shape::Kind;
 use super::slow::SlowStatement;
+use super::slow_file::SlowFileStatus;
 use crate::observe::{HistogramCounts, StatementCounts, StatementSeries};
 use crate::op::Op;
 
@@ -34,8 +36,13 @@ pub struct InsightStatus {
     pub slow: Vec<SlowStatement>,
     /// How many slow ones were not told of since the last that was.
     pub slow_suppressed: u64,
+    /// The file to which they are written, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_file: Option<SlowFileStatus>,
     /// What repeats itself within a context, the most expensive first.
     pub repeated: Vec<Repeated>,
+    /// Which indexes are missing, and which are not needed.
+    pub indexes: IndexAdvice,
     /// Statements of which less is known, by the reason.
     pub skipped: Vec<(&'static str, u64)>,
 }
@@ -119,7 +126,9 @@ impl Insight {
             plans: self.plans.counts(),
             slow: self.slow.latest(),
             slow_suppressed: self.slow.suppressed(),
+            slow_file: self.slow.file.as_ref().map(|file| file.status()),
             repeated: self.findings.status(),
+            indexes: self.advised.status(),
             skipped: self.statistics.skipped().collect(),
         }
     }
@@ -169,6 +178,7 @@ impl Insight {
             repeated: self.findings.counts(),
             skipped: self.statistics.skipped().collect(),
             fingerprints: self.statistics.len(),
+            indexes: self.advised.counts(),
         }
     }
 }

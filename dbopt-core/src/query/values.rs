@@ -1,4 +1,6 @@
-//! Bound values as text, for those who ask for them with `insight.values`. Pure.
+//! Bound values: as text, for those who ask for them with `insight.values`, and as they are, for the planner. Pure.
+
+use crate::backend::BoundValue;
 
 /// A value is shown up to this length.
 const SHOWN: usize = 100;
@@ -38,6 +40,27 @@ fn gather(binds: &[u8], types: &[u32], all: &mut Vec<String>) -> Option<()> {
     Some(())
 }
 
+/// All values in what follows the names of a Bind message; nothing if its end is missing, or one of them is not in binary form.
+pub(super) fn whole<'b>(binds: &'b [u8], types: &[u32]) -> Option<Vec<BoundValue<'b>>> {
+    let number = |at: usize| Some(usize::from(u16::from_be_bytes(*binds.get(at..)?.first_chunk()?)));
+    let formats = number(0)?;
+    let count = number(2 + 2 * formats)?;
+    let are_binary = (0..formats).all(|i| number(2 + 2 * i) == Some(1)) && (formats == 1 || formats == count);
+    let mut rest = binds.get(4 + 2 * formats..).filter(|_| are_binary || count == 0)?;
+    let mut all = Vec::with_capacity(count);
+    for i in 0..count {
+        let length = i32::from_be_bytes(*rest.first_chunk()?);
+        rest = &rest[4..];
+        let bytes = match usize::try_from(length) {
+            Ok(length) => Some(rest.split_at_checked(length)?),
+            Err(_) => None,
+        };
+        rest = bytes.map_or(rest, |(_, behind)| behind);
+        all.push(BoundValue { kind: types.get(i).copied().unwrap_or(0), bytes: bytes.map(|(value, _)| value) });
+    }
+    Some(all)
+}
+
 fn text(value: &[u8]) -> String {
     let text = String::from_utf8_lossy(value);
     match text.char_indices().nth(SHOWN) {
@@ -66,6 +89,23 @@ fn binary(value: &[u8], of: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_whole_and_binary_or_none_at_all() {
+        let mut binds = vec![0, 1, 0, 1, 0, 2, 0, 0, 0, 3];
+        binds.extend(b"abc");
+        binds.extend((-1i32).to_be_bytes());
+        let found = whole(&binds, &[25]).unwrap();
+        let told: Vec<_> = found.iter().map(|value| (value.kind, value.bytes)).collect();
+        assert_eq!(told, [(25, Some(&b"abc"[..])), (0, None)]);
+        assert_eq!(format!("{:?}", found[0]), "BoundValue { kind: 25, .. }");
+        for end in 0..binds.len() {
+            assert!(whole(&binds[..end], &[25]).is_none(), "cut at {end}");
+        }
+        binds[3] = 0;
+        assert!(whole(&binds, &[25]).is_none(), "in text form");
+        assert!(whole(&[0, 0, 0, 0], &[]).is_some_and(|values| values.is_empty()));
+    }
 
     #[test]
     fn values_are_told_by_their_type_and_what_is_cut_is_left_out() {

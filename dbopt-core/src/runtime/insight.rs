@@ -3,10 +3,11 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::{EventKind, Runtime};
-use crate::backend::{Backend, Connection, Endpoint, Purpose, Site};
+use crate::backend::{Backend, BoundValue, Connection, Endpoint, Fault, Purpose, Site};
 use crate::query::{Insight, Plan, Question};
 
 const TICK: Duration = Duration::from_secs(1);
@@ -16,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// An idle connection is closed after this time.
 const IDLE: Duration = Duration::from_secs(30);
+
+/// Never, as far as anybody cares.
+const FAR: Duration = Duration::from_secs(3600);
 
 /// So many plans may be asked for at once, if none were for a while.
 const BURST: u32 = 10;
@@ -44,25 +48,30 @@ pub(super) struct Planner<B: Backend> {
     connection: Option<(Arc<Endpoint>, B::Connection)>,
     /// When the next question may be asked; earlier by what was not asked.
     turn: Instant,
+    /// When tables were looked at last.
+    watched: Instant,
 }
 
 impl<B: Backend> Planner<B> {
     pub(super) fn new(runtime: Weak<Runtime<B>>, backend: Arc<B>, sites: Vec<Site>) -> Self {
-        Planner { runtime, backend, sites, connection: None, turn: Instant::now() }
+        let now = Instant::now();
+        Planner { runtime, backend, sites, connection: None, turn: now, watched: now }
     }
 
     /// Asks and tells, for as long as the runtime lives.
     pub(super) async fn run(mut self) {
         let Some(insight) = self.runtime.upgrade().map(|runtime| runtime.insight.clone()) else { return };
         loop {
-            let idle_at = Instant::now() + IDLE;
+            let (idle_at, watch_at) = (Instant::now() + IDLE, self.watch_at(&insight));
             tokio::select! {
                 () = insight.slow_ones() => {}
                 () = insight.questions() => {}
+                () = sleep_until(watch_at) => {}
                 () = sleep_until(idle_at) => self.connection = None,
             }
             loop {
                 self.tell_slow(&insight).await;
+                self.watch_tables(&insight).await;
                 let Some(question) = insight.next_question() else { break };
                 while !self.is_my_turn(&insight) {
                     // Slow ones do not wait for the others' turns.
@@ -95,19 +104,51 @@ impl<B: Backend> Planner<B> {
             {
                 self.ask(insight, &question).await;
             }
-            insight.tell_slow(&run);
+            let mut for_values = None;
+            if let Some((sql, values)) = run.with_values()
+                && insight.wants_plan_for_values(&run)
+                && self.is_my_turn(insight)
+            {
+                for_values = insight.planned_with(&run, self.explain_with(sql, &values).await);
+            }
+            insight.tell_slow(&run, for_values);
+        }
+    }
+
+    /// When tables are looked at again.
+    fn watch_at(&self, insight: &Insight) -> Instant {
+        let every = insight.config().plan_watch;
+        if every.is_zero() { Instant::now() + FAR } else { self.watched + every }
+    }
+
+    /// Looks, when it is time, whether tables in plans are what they were.
+    async fn watch_tables(&mut self, insight: &Insight) {
+        if self.watch_at(insight) > Instant::now() {
+            return;
+        }
+        self.watched = Instant::now();
+        self.mark(insight, insight.planned_tables()).await;
+    }
+
+    async fn mark(&mut self, insight: &Insight, tables: Vec<String>) {
+        if tables.is_empty() {
+            return;
+        }
+        if let Ok(Some(marks)) = self.table_marks(&tables).await {
+            let outdated = insight.tables_marked(&tables, marks);
+            if outdated > 0 {
+                tracing::debug!(target: "dbopt::plan", outdated, "statistics or schema have changed: plans are asked for again");
+            }
         }
     }
 
     async fn ask(&mut self, insight: &Insight, question: &Question) {
-        let told = match timeout(PATIENCE, self.explain(question)).await {
-            Ok(told) => told,
-            Err(_) => {
-                self.connection = None;
-                Err(format!("no answer within {PATIENCE:?}"))
-            }
-        };
-        if let Some((before, after)) = insight.planned(question, told) {
+        let worse = insight.planned(question, self.explain(question).await);
+        if !insight.config().plan_watch.is_zero() {
+            // What changes from now on is noticed.
+            self.mark(insight, insight.unmarked_tables(question)).await;
+        }
+        if let Some((before, after)) = worse {
             let costly = after.costly().map(|node| node.name()).unwrap_or_default();
             let sql = question.shown();
             let (cost, earlier) = (after.cost(), before.cost());
@@ -123,32 +164,51 @@ impl<B: Backend> Planner<B> {
     }
 
     async fn explain(&mut self, question: &Question) -> Result<Plan, String> {
+        let mut lent = self.lend().await?;
+        let types = question.types();
+        let told = timeout(PATIENCE, lent.1.explain(question.sql(), &types, question.params())).await;
+        self.settle(lent, told).and_then(read)
+    }
+
+    async fn explain_with(&mut self, sql: &str, values: &[BoundValue<'_>]) -> Result<Plan, String> {
+        let mut lent = self.lend().await?;
+        let told = timeout(PATIENCE, lent.1.explain_with(sql, values)).await;
+        self.settle(lent, told).and_then(read)
+    }
+
+    async fn table_marks(&mut self, tables: &[String]) -> Result<Option<Vec<(String, String)>>, String> {
+        let mut lent = self.lend().await?;
+        let told = timeout(PATIENCE, lent.1.table_marks(tables)).await;
+        self.settle(lent, told)
+    }
+
+    /// The connection to ask on, which is opened where it is missing.
+    async fn lend(&mut self) -> Result<(Arc<Endpoint>, B::Connection), String> {
         let endpoint = self.place().ok_or("no node is there that could be asked")?;
-        if self.connection.as_ref().is_some_and(|(at, _)| !Arc::ptr_eq(at, &endpoint)) {
-            self.connection = None;
+        match self.connection.take() {
+            Some((at, connection)) if Arc::ptr_eq(&at, &endpoint) => Ok((at, connection)),
+            _ => match timeout(PATIENCE, self.backend.connect(&endpoint, Purpose::Analysis)).await {
+                Ok(fresh) => fresh.map(|connection| (endpoint, connection)).map_err(|error| error.message),
+                Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+            },
         }
-        let connection = match &mut self.connection {
-            Some((_, connection)) => connection,
-            none => {
-                let fresh = self.backend.connect(&endpoint, Purpose::Analysis).await;
-                &mut none.insert((endpoint, fresh.map_err(|error| error.message)?)).1
-            }
-        };
-        let json = connection.explain(question.sql(), &question.types(), question.params()).await;
-        match json {
-            Ok(Some(json)) => Plan::read(&json).ok_or_else(|| "the server's answer is no plan".into()),
-            Ok(None) => Err("this driver cannot ask for plans".into()),
-            Err(fault) => {
-                if fault.kind.suspects_node() {
-                    self.connection = None;
-                }
-                // The server's own words may quote the statement.
-                Err(fault.sqlstate.map_or_else(
-                    || "the connection was lost".into(),
-                    |sqlstate| format!("the server refuses to plan it ({sqlstate})"),
-                ))
-            }
+    }
+
+    /// Takes the connection back, unless it is of no use any more.
+    fn settle<T>(
+        &mut self,
+        lent: (Arc<Endpoint>, B::Connection),
+        told: Result<Result<T, Fault>, Elapsed>,
+    ) -> Result<T, String> {
+        let told = told.map_err(|_| format!("no answer within {PATIENCE:?}"))?;
+        if !told.as_ref().is_err_and(|fault| fault.kind.suspects_node()) {
+            self.connection = Some(lent);
         }
+        // The server's own words may quote the statement.
+        told.map_err(|fault| match fault.sqlstate {
+            Some(sqlstate) => format!("the server refuses to plan it ({sqlstate})"),
+            None => "the connection was lost".into(),
+        })
     }
 
     /// A replica if there is one, so that the primary is left alone; always the same one while it serves.
@@ -159,4 +219,9 @@ impl<B: Backend> Planner<B> {
             (0..topology.nodes.len()).find(|&i| topology.primary != Some(i) && topology.nodes[i].state.serves());
         replica.or(topology.primary).and_then(|node| self.sites.get(node)).map(Site::endpoint)
     }
+}
+
+fn read(json: Option<String>) -> Result<Plan, String> {
+    let json = json.ok_or("this driver cannot ask for plans")?;
+    Plan::read(&json).ok_or_else(|| "the server's answer is no plan".into())
 }

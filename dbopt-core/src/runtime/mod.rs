@@ -1,5 +1,6 @@
 //! Everything put together: the path of a call, the settings, the background work, the state over HTTP.
 
+mod advice;
 mod alerts;
 mod balancing;
 mod bulkhead;
@@ -53,7 +54,9 @@ use crate::observe::Calls;
 use crate::op::{Intent, Lane, Op};
 use crate::pool::{Budget, Demand, Pool, share_out};
 use crate::query::Insight;
+use crate::query::advise::Advisor;
 use crate::route::balance::Balancer;
+use advice::IndexAdvisor;
 use balancing::StandIns;
 use bulkhead::Bulkheads;
 use discovery::Discovery;
@@ -75,6 +78,8 @@ pub struct Extras {
     pub resolver: Option<Arc<dyn Resolver>>,
     /// Whom the backend tells of statements, where it does; made of the same settings.
     pub insight: Option<Arc<Insight>>,
+    /// Who finds out which indexes are missing.
+    pub advisor: Option<Arc<dyn Advisor>>,
 }
 
 impl fmt::Debug for Extras {
@@ -82,6 +87,7 @@ impl fmt::Debug for Extras {
         f.debug_struct("Extras")
             .field("host_source", &self.host_source.is_some())
             .field("resolver", &self.resolver.is_some())
+            .field("advisor", &self.advisor.is_some())
             .finish()
     }
 }
@@ -106,6 +112,7 @@ pub struct Runtime<B: Backend> {
     limiter: Arc<Limiter>,
     alerting: Arc<Alerting>,
     insight: Arc<Insight>,
+    index_advisor: IndexAdvisor,
     bulkheads: Bulkheads,
     events: Events,
     samples: Samples,
@@ -166,7 +173,8 @@ impl<B: Backend> Runtime<B> {
         let limiter = limiting::limiter(&config).map_err(|problems| ConfigError { problems })?;
         let alerting = Alerting::new(config.alerts.clone()).map_err(|problems| ConfigError { problems })?;
         let insight = extras.insight.clone().unwrap_or_else(|| Insight::new(config.insight.clone()));
-        let services = (limiter, alerting, insight);
+        let index_advisor = IndexAdvisor::new(extras.advisor.clone(), sites.clone());
+        let services = (limiter, alerting, insight, index_advisor);
         let runtime = Self::assemble(&backend, config, (&sites, discovery), cluster, cache, services);
         runtime.refuse_if_unreachable()?;
         runtime.share_budget();
@@ -186,7 +194,7 @@ impl<B: Backend> Runtime<B> {
         (sites, discovery): (&[Site], Option<Arc<Discovery>>),
         cluster: Arc<Cluster>,
         cache: Arc<Cache>,
-        (limiter, alerting, insight): (Arc<Limiter>, Arc<Alerting>, Arc<Insight>),
+        (limiter, alerting, insight, index_advisor): (Arc<Limiter>, Arc<Alerting>, Arc<Insight>, IndexAdvisor),
     ) -> Arc<Self> {
         let budget = Budget::new(config.pool.max);
         let pool_config = Arc::new(config.pool.clone());
@@ -205,6 +213,7 @@ impl<B: Backend> Runtime<B> {
             limiter,
             alerting,
             insight,
+            index_advisor,
             bulkheads: Bulkheads::default(),
             events: Events::default(),
             samples: Samples::default(),

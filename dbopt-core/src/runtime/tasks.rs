@@ -66,8 +66,8 @@ pub(super) fn start<B: Backend>(
     for watcher in hosts {
         runtime.tasks.spawn("watch a node's machine", watcher.run());
     }
-    for (name, work) in runtime.cache.tasks().into_iter().chain(runtime.limiter.tasks()).chain(runtime.alerting.tasks())
-    {
+    let rooms = [runtime.cache.tasks(), runtime.limiter.tasks(), runtime.alerting.tasks(), runtime.insight.tasks()];
+    for (name, work) in rooms.into_iter().flatten() {
         runtime.tasks.spawn(name, work);
     }
     if runtime.config.cache.outbox {
@@ -85,6 +85,10 @@ pub(super) fn start<B: Backend>(
     if runtime.insight.is_enabled() {
         runtime.tasks.spawn("look at statements", super::insight::look_after(Arc::downgrade(runtime)));
         runtime.tasks.spawn("ask for plans", planner.run());
+    }
+    if runtime.is_advised() {
+        let every = runtime.config.insight.index_advice;
+        runtime.tasks.spawn("look for missing indexes", super::advice::look_again(Arc::downgrade(runtime), every));
     }
     runtime.tasks.spawn("note events", super::events::watch(Arc::downgrade(runtime)));
     runtime.tasks.spawn("look after the pools", look_after_pools(Arc::downgrade(runtime), tick(runtime)));

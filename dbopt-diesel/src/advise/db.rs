@@ -1,10 +1,26 @@
 //! Advice for what an application itself has run.
 
-use dbopt_core::query::advise::{Report, Workload};
+use dbopt_core::backend::Endpoint;
+use dbopt_core::query::advise::{Advising, Advisor, Report, Workload};
 
 use super::error::Error;
-use super::options::{Options, advise};
+use super::options::{APPLICATION, Options, advise, look};
 use crate::Db;
+use crate::connect::session_at;
+
+/// What the runtime asks from time to time: verified by HypoPG, or by nobody.
+#[derive(Debug)]
+pub(crate) struct Background;
+
+impl Advisor for Background {
+    fn advise<'a>(&'a self, primary: &'a Endpoint, workload: &'a Workload) -> Advising<'a> {
+        let look = async move {
+            let session = session_at(primary, APPLICATION).await.map_err(Error::Connect)?;
+            look(session, workload, &Options::default()).await
+        };
+        Box::pin(async move { look.await.map_err(|error| error.to_string()) })
+    }
+}
 
 impl Db {
     /// Which indexes the statements of this instance miss, with the methods that run them; on the primary, on a connection of its own. It takes

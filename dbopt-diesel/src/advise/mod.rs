@@ -27,6 +27,8 @@ mod scratch;
 mod search;
 mod unverified;
 
+pub(crate) use db::Background;
+
 pub use counted::{counted_by_server, primary_of};
 pub use dbopt_core::query::advise::{
     Advice, Place, Rejected, Report, Served, Skipped, Statement, Unneeded, Verified, Workload,

@@ -6,7 +6,7 @@ use super::error::{Doing, Error};
 use super::laboratory::Laboratory;
 use super::search::Search;
 use super::{catalog, unverified};
-use crate::connect::session;
+use crate::connect::{Session, session};
 
 /// The name of our sessions in `pg_stat_activity`.
 pub(super) const APPLICATION: &str = "dbopt advise";
@@ -42,7 +42,11 @@ impl Default for Options {
 /// # Cancel safety
 /// Nothing is left behind: hypothetical indexes live in a session, real ones in a transaction.
 pub async fn advise(url: &str, workload: &Workload, options: &Options) -> Result<Report, Error> {
-    let session = session(url, APPLICATION).await.map_err(Error::Connect)?;
+    look(session(url, APPLICATION).await.map_err(Error::Connect)?, workload, options).await
+}
+
+/// Looks on this session.
+pub(super) async fn look(session: Session, workload: &Workload, options: &Options) -> Result<Report, Error> {
     session.client.batch_execute(CAREFULLY).await.doing("set up the session")?;
     let (catalog, mut notes) = catalog::read(&session.client).await?;
     notes.extend(workload.notes.iter().cloned());

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use dbopt_core::op::Op;
-use dbopt_core::query::{Insight, Known, Scope};
+use dbopt_core::query::{Insight, Known, Scope, Sent as SentRun};
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
 use tracing::Span;
@@ -17,6 +17,9 @@ use super::wire::TEXT_LIMIT;
 #[derive(Default)]
 pub(super) struct Pending {
     insight: Option<Arc<Insight>>,
+    /// Whether anybody will want to know what was bound, and whether that may be shown.
+    wants_values: bool,
+    shows_values: bool,
     /// What is prepared, by its name.
     texts: HashMap<Vec<u8>, Text, RandomState>,
     bound: Bound,
@@ -47,7 +50,10 @@ struct Bound {
     /// What is prepared under that name, until it is run.
     text: Option<Text>,
     identity: u64,
-    values: Option<Box<[u8]>>,
+    /// Tells this Bind from those before and behind it.
+    number: u32,
+    /// Its values, for a run that turns out to be slow: until all is answered, or the next Bind.
+    values: Vec<u8>,
 }
 
 /// For whom statements run.
@@ -78,8 +84,10 @@ pub(super) struct Run {
     pub(super) text: Text,
     pub(super) on_behalf: OnBehalf,
     pub(super) identity: u64,
+    /// The number of its Bind.
+    bind: u32,
     /// What was bound, where that may be shown.
-    pub(super) values: Option<Box<[u8]>>,
+    values: Option<Box<[u8]>>,
     at: Instant,
     first_row_at: Option<Instant>,
     pub(super) rows: u64,
@@ -90,7 +98,7 @@ pub(super) struct Run {
 impl Run {
     fn new(text: Text, on_behalf: OnBehalf) -> Self {
         let at = Instant::now();
-        Run { text, on_behalf, identity: 0, values: None, at, first_row_at: None, rows: 0, span: None }
+        Run { text, on_behalf, identity: 0, bind: 0, values: None, at, first_row_at: None, rows: 0, span: None }
     }
 
     /// The same, as a part of its call's trace.
@@ -116,6 +124,12 @@ impl Run {
         self.at.elapsed()
     }
 
+    /// The same as it was sent; `binds` is what [`Pending::values_of`] knows of it.
+    pub(super) fn sent(&self, binds: impl FnOnce() -> Option<Box<[u8]>>) -> Option<SentRun> {
+        let binds = self.values.clone().or_else(binds)?;
+        Some(SentRun { sql: self.text.sql.clone(), binds })
+    }
+
     /// Leaves the next statement of the same script in its place.
     fn next_of_script(&mut self) -> Run {
         let mut next = Run::new(self.text.clone(), self.on_behalf.clone());
@@ -128,7 +142,9 @@ impl Run {
 impl Pending {
     pub(super) fn new(insight: Option<Arc<Insight>>) -> Self {
         let own_scope = insight.as_ref().map(Insight::own_scope);
-        Pending { insight, own_scope, ..Pending::default() }
+        let wants_values = insight.as_ref().is_some_and(|insight| insight.wants_values());
+        let shows_values = insight.as_ref().is_some_and(|insight| insight.config().values);
+        Pending { insight, own_scope, wants_values, shows_values, ..Pending::default() }
     }
 
     /// From here on statements are for another call. `None`: for one that belongs to nothing.
@@ -185,7 +201,10 @@ impl Pending {
                 let text = self.bound.text.take().or_else(|| self.texts.get(&self.bound.name).cloned());
                 let text = text.unwrap_or_else(|| self.unseen());
                 let mut run = Run::new(text, self.behalf()).traced(&self.server);
-                (run.identity, run.values) = (self.bound.identity, self.bound.values.take());
+                (run.identity, run.bind) = (self.bound.identity, self.bound.number);
+                if self.shows_values {
+                    run.values = Some(self.bound.values.as_slice().into());
+                }
                 self.queue.push_back(Sent::Execute(run));
             }
             b'Q' => {
@@ -212,8 +231,17 @@ impl Pending {
         self.bound.text = self.texts.get(&self.bound.name).cloned();
         let known = self.bound.text.as_ref().and_then(|text| text.known.as_ref());
         self.bound.identity = known.map_or(0, |known| known.identity(values));
-        let shown = self.insight.as_ref().is_some_and(|insight| insight.config().values);
-        self.bound.values = shown.then(|| values.into());
+        self.bound.number = self.bound.number.wrapping_add(1);
+        self.bound.values.clear();
+        if self.wants_values {
+            self.bound.values.extend_from_slice(values);
+        }
+    }
+
+    /// What was bound for a run, if nothing was bound since.
+    pub(super) fn values_of(&self, run: &Run) -> Option<Box<[u8]>> {
+        let same = self.bound.number == run.bind && !self.bound.values.is_empty();
+        same.then(|| self.bound.values.as_slice().into())
     }
 
     /// What a statement is whose preparation was not seen.
@@ -295,10 +323,13 @@ impl Pending {
         self.completed = None;
         while let Some(sent) = self.queue.pop_front() {
             match sent {
-                Sent::Sync | Sent::Simple(_) => return,
+                Sent::Sync | Sent::Simple(_) => break,
                 Sent::Parse { name, .. } => drop(self.texts.remove(&name)),
                 Sent::Execute(_) => {}
             }
+        }
+        if self.queue.is_empty() {
+            self.bound.values.clear();
         }
     }
 
@@ -309,5 +340,84 @@ impl Pending {
             Sent::Sync => None,
         });
         lost.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dbopt_core::query::Config;
+
+    fn bind(name: &str, value: &[u8]) -> Vec<u8> {
+        let mut body = format!("\0{name}\0").into_bytes();
+        body.extend([0, 1, 0, 1, 0, 1]);
+        body.extend((value.len() as i32).to_be_bytes());
+        body.extend(value);
+        body.extend([0, 0]);
+        body
+    }
+
+    fn pending(config: Config) -> Pending {
+        let mut pending = Pending::new(Some(Insight::new(config)));
+        pending.sent(b'P', b"s\0SELECT a FROM t WHERE b = $1\0\0\0");
+        pending.parsed();
+        pending
+    }
+
+    fn run(pending: &mut Pending, value: &[u8]) {
+        pending.sent(b'B', &bind("s", value));
+        pending.sent(b'E', b"\0\0\0\0\0");
+        pending.sync();
+    }
+
+    fn holds(pending: &Pending, run: &Run, value: &[u8]) -> bool {
+        let sent = run.sent(|| pending.values_of(run));
+        sent.is_some_and(|sent| {
+            &*sent.sql == "SELECT a FROM t WHERE b = $1" && sent.binds.windows(value.len()).any(|part| part == value)
+        })
+    }
+
+    #[test]
+    fn what_was_bound_is_held_until_it_is_answered_and_no_longer() {
+        let mut pending = pending(Config::default());
+        run(&mut pending, b"one");
+        let ended = pending.completed().unwrap();
+        assert!(holds(&pending, &ended, b"one"));
+        pending.cycle_over();
+        assert!(!holds(&pending, &ended, b"one"));
+    }
+
+    #[test]
+    fn of_pipelined_runs_none_has_the_values_of_another() {
+        let mut pending = pending(Config::default());
+        run(&mut pending, b"one");
+        run(&mut pending, b"two");
+        let ended = pending.completed().unwrap();
+        assert!(!holds(&pending, &ended, b"one") && !holds(&pending, &ended, b"two"));
+        pending.cycle_over();
+        let ended = pending.completed().unwrap();
+        assert!(holds(&pending, &ended, b"two") && !holds(&pending, &ended, b"one"));
+    }
+
+    #[test]
+    fn values_that_may_be_shown_are_held_for_each_run_and_others_only_where_somebody_asks() {
+        let mut shown = pending(Config { values: true, ..Config::default() });
+        run(&mut shown, b"one");
+        run(&mut shown, b"two");
+        let ended = shown.completed().unwrap();
+        assert!(holds(&shown, &ended, b"one"));
+        let mut nobody = pending(Config { plans: false, ..Config::default() });
+        run(&mut nobody, b"one");
+        let ended = nobody.completed().unwrap();
+        assert!(!holds(&nobody, &ended, b"one") && nobody.bound.values.capacity() == 0);
+    }
+
+    #[test]
+    fn a_run_of_what_was_prepared_unseen_is_known_as_such() {
+        let mut pending = pending(Config::default());
+        pending.sent(b'B', &bind("another", b"one"));
+        pending.sent(b'E', b"\0\0\0\0\0");
+        let ended = pending.completed().unwrap();
+        assert_eq!(ended.known().unwrap().fingerprint().text().as_ref(), "(unknown)");
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use dbopt_core::backend::{Connection, Fate, Fault, FaultKind, Health, NodeReport, OnBehalf, TransactionMark};
+use dbopt_core::backend::{
+    BoundValue, Connection, Fate, Fault, FaultKind, Health, NodeReport, OnBehalf, TransactionMark,
+};
 use dbopt_core::error::SqlState;
 use dbopt_core::position::{Lsn, Position};
 use diesel::data_types::PgLsn;
@@ -11,7 +13,7 @@ use diesel_async::{AnsiTransactionManager, AsyncConnection, RunQueryDsl, SimpleA
 use tokio::time::{Instant, sleep};
 
 use super::{COMMIT, Conn, fate, outbox, pg_current_wal_insert_lsn, pg_last_wal_replay_lsn};
-use crate::explain::explain;
+use crate::explain::{explain, explain_with, table_marks};
 use crate::probe;
 
 /// A standby's timeline changes when its primary does; nothing on the wire says so.
@@ -198,6 +200,18 @@ impl Connection for Conn {
     async fn explain(&mut self, statement: &str, types: &[&'static str], params: u16) -> Result<Option<String>, Fault> {
         self.wire.forget_faults();
         let told = explain(&mut self.pg, statement, types, params).await;
+        self.told(told).map(Some)
+    }
+
+    async fn explain_with(&mut self, statement: &str, values: &[BoundValue<'_>]) -> Result<Option<String>, Fault> {
+        self.wire.forget_faults();
+        let told = explain_with(&mut self.pg, statement, values).await;
+        self.told(told).map(Some)
+    }
+
+    async fn table_marks(&mut self, tables: &[String]) -> Result<Option<Vec<(String, String)>>, Fault> {
+        self.wire.forget_faults();
+        let told = table_marks(&mut self.pg, tables).await;
         self.told(told).map(Some)
     }
 

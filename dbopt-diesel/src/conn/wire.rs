@@ -413,7 +413,7 @@ impl Wire {
             let (op, scope) = (run.on_behalf.op, &run.on_behalf.scope);
             let (identity, rows) = (run.identity, run.rows);
             let ended = Ended { known, place, op, scope, identity, times, rows, outcome, sqlstate };
-            insight.ended(&ended, || run.values.as_deref().map(|values| known.values(values)));
+            insight.ended(&ended, || run.sent(|| self.pending.lock().values_of(&run)));
         }
         if let Some(watch) = &self.watch {
             let sql = run.sql().clone();

@@ -23,6 +23,8 @@ pub(crate) use open::{Opening, open};
 pub(crate) use session::Session;
 #[cfg(any(feature = "advise", feature = "migrations"))]
 pub(crate) use session::session;
+#[cfg(feature = "advise")]
+pub(crate) use session::session_at;
 #[cfg(any(feature = "migrations", feature = "supervise"))]
 pub(crate) use session::session_on;
 pub(crate) use url::Address;

@@ -16,6 +16,8 @@ diesel::table! { seats (id) { id -> BigInt, flight_id -> BigInt, label -> Text, 
 
 diesel::define_sql_function! { fn pg_advisory_xact_lock(key: BigInt) -> Text; }
 
+diesel::allow_tables_to_appear_in_same_query!(flights, seats);
+
 #[derive(QueryableByName)]
 pub(crate) struct Label {
     #[diesel(sql_type = Text)]
@@ -131,6 +133,18 @@ impl Flights {
             "SELECT count(*) AS n FROM (SELECT pg_sleep($1)) AS s, flights WHERE airport = $2 -- Sentinel2Comment";
         let counted = diesel::sql_query(sql).bind::<diesel::sql_types::Double, _>(seconds).bind::<Text, _>(airport);
         counted.get_result::<Counted>(conn).await.map(|counted| counted.n)
+    }
+
+    #[read]
+    pub(crate) async fn skewed(&self, conn: &mut Conn, kind: &str) -> QueryResult<usize> {
+        let sql = "SELECT label FROM skewed WHERE kind = $1";
+        diesel::sql_query(sql).bind::<Text, _>(kind).load::<Label>(conn).await.map(|labels| labels.len())
+    }
+
+    #[read]
+    pub(crate) async fn seats_joined(&self, conn: &mut Conn, id: i64) -> QueryResult<usize> {
+        let found = flights::table.inner_join(seats::table.on(seats::flight_id.eq(flights::id)));
+        found.filter(flights::id.eq(id)).select(seats::label).load::<String>(conn).await.map(|labels| labels.len())
     }
 
     #[read]

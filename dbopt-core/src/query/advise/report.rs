@@ -126,9 +126,101 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
+/// So much of each list is kept of a report that is shown all the time.
+const KEPT: usize = 20;
+
+/// So many statements are kept of what an index serves.
+const SERVED: usize = 5;
+
 impl Report {
     /// Whether there is nothing to do.
     pub fn is_clean(&self) -> bool {
         self.missing.is_empty() && self.unneeded.is_empty()
+    }
+
+    /// How many indexes there are of each kind: missing and verified, missing by the look of it, unused, covered by another, invalid.
+    pub fn counts(&self) -> [(&'static str, usize); 5] {
+        let verified = self.missing.iter().filter(|advice| advice.verified.is_verified()).count();
+        let unneeded = |kind: &'static str| (kind, self.unneeded.iter().filter(|index| index.kind == kind).count());
+        [
+            ("missing", verified),
+            ("unverified", self.missing.len() - verified),
+            unneeded("unused"),
+            unneeded("covered"),
+            unneeded("invalid"),
+        ]
+    }
+
+    /// The foremost of each list, with a note of what was left out.
+    pub(crate) fn shortened(mut self) -> Report {
+        let lists = [
+            ("missing indexes", self.missing.len()),
+            ("indexes that are not needed", self.unneeded.len()),
+            ("rejected indexes", self.rejected.len()),
+            ("statements that were not looked at", self.skipped.len()),
+        ];
+        self.notes.truncate(KEPT);
+        for (what, count) in lists.into_iter().filter(|(_, count)| *count > KEPT) {
+            self.notes.push(format!("{} more {what}: dbopt advise --all shows them", count - KEPT));
+        }
+        self.missing.truncate(KEPT);
+        self.unneeded.truncate(KEPT);
+        self.rejected.truncate(KEPT);
+        self.skipped.truncate(KEPT);
+        for advice in &mut self.missing {
+            advice.serves.truncate(SERVED);
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(missing: usize) -> Report {
+        let advice = |n: usize| Advice {
+            table: "public.t".into(),
+            index: format!("t(c{n})"),
+            name: String::new(),
+            create: String::new(),
+            drop: String::new(),
+            why: String::new(),
+            serves: Vec::new(),
+            size_bytes: 0,
+            writes_per_second: 0.0,
+            saved_per_second: None,
+            verified: if n % 2 == 0 { Verified::Hypopg } else { Verified::Nobody("why".into()) },
+        };
+        let unneeded = |kind: &str| Unneeded {
+            kind: kind.into(),
+            table: "public.t".into(),
+            name: kind.into(),
+            bytes: 0.0,
+            drop: String::new(),
+            why: String::new(),
+        };
+        Report {
+            missing: (0..missing).map(advice).collect(),
+            unneeded: ["covered", "invalid", "covered"].map(unneeded).into(),
+            rejected: Vec::new(),
+            skipped: Vec::new(),
+            statements: 1,
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn each_kind_is_counted() {
+        let counted = report(5).counts();
+        assert_eq!(counted, [("missing", 3), ("unverified", 2), ("unused", 0), ("covered", 2), ("invalid", 1)]);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_says_what_is_missing_from_it() {
+        let short = report(50).shortened();
+        assert_eq!((short.missing.len(), short.missing[0].index.as_str()), (KEPT, "t(c0)"));
+        assert_eq!(short.notes, ["30 more missing indexes: dbopt advise --all shows them"]);
+        assert!(report(KEPT).shortened().notes.is_empty());
     }
 }

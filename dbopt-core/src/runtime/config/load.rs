@@ -13,7 +13,8 @@ use crate::runtime::config_error;
 const PREFIX: &str = "DBOPT_";
 
 /// Variables with the prefix that are no settings: where the file is, and what the tools of the local cluster read.
-const OTHERS: [&str; 5] = ["DBOPT_ADMIN_URL", "DBOPT_CONFIG", "DBOPT_PG_BIN", "DBOPT_REDIS_SERVER", "DBOPT_DEV_DIR"];
+const OTHERS: [&str; 6] =
+    ["DBOPT_ADMIN_TOKEN", "DBOPT_ADMIN_URL", "DBOPT_CONFIG", "DBOPT_PG_BIN", "DBOPT_REDIS_SERVER", "DBOPT_DEV_DIR"];
 
 impl Config {
     /// Settings from the file that `DBOPT_CONFIG` names, or `dbopt.toml` where it exists, then from `DBOPT_*` variables, which win:

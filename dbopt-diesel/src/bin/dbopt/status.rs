@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use reqwest::Client;
+use reqwest::{Client, StatusCode, Url};
 
 use crate::Outcome;
 use view::View;
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
     }
     if args.once || !std::io::stdout().is_terminal() {
         let view: View = source.fetch().await?;
-        println!("{}", show::everything(&source.url, &view, None));
+        println!("{}", show::everything(source.url(), &view, None));
         return Ok(exit_code(&view.health));
     }
     live::run(&source, args.interval).await?;
@@ -70,33 +70,72 @@ fn exit_code(health: &str) -> ExitCode {
 /// Where the status comes from.
 pub(crate) struct Source {
     client: Client,
-    url: String,
+    url: Url,
+    /// The same without a password.
+    shown: String,
+    token: Option<String>,
 }
+
+/// What an application behind a login wants to see: sent as `Authorization: Bearer ..`.
+const TOKEN: &str = "DBOPT_ADMIN_TOKEN";
 
 impl Source {
     pub(crate) fn new(url: &str) -> Result<Self, Box<dyn std::error::Error>> {
         let base = url.trim_end_matches('/').trim_end_matches("/metrics/json").trim_end_matches("/metrics");
-        if !base.starts_with("http://") && !base.starts_with("https://") {
+        let parsed = Url::parse(&format!("{base}/metrics/json")).ok();
+        let Some(url) = parsed.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) else {
+            let what = if url.contains('@') { "what you wrote".to_owned() } else { format!("`{url}`") };
             return Err(format!(
-                "`{url}` is no address: write it as http://host:port, where the application serves /metrics/json"
+                "{what} is no address: write it as http://host:port, where the application serves /metrics/json"
             )
             .into());
-        }
-        Ok(Source { client: Client::builder().timeout(PATIENCE).build()?, url: format!("{base}/metrics/json") })
+        };
+        let mut shown = url.clone();
+        // Both fail for URLs without a host only.
+        let _without_login = (shown.set_username(""), shown.set_password(None));
+        let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
+        Ok(Source { client: Client::builder().timeout(PATIENCE).build()?, url, shown: shown.into(), token })
+    }
+
+    /// Where it is, for people.
+    pub(crate) fn url(&self) -> &str {
+        &self.shown
     }
 
     pub(crate) async fn fetch<T: serde::de::DeserializeOwned>(&self) -> Result<T, String> {
-        let url = &self.url;
-        let answer = self.client.get(url).send().await.and_then(reqwest::Response::error_for_status);
-        let text = match answer {
-            Ok(answer) => answer.text().await.map_err(|error| format!("{url}: {error}"))?,
-            Err(error) if error.is_connect() => {
+        let url = &self.shown;
+        let mut question = self.client.get(self.url.clone());
+        if let Some(token) = &self.token {
+            question = question.bearer_auth(token);
+        }
+        let answer = question.send().await.map_err(|error| match error {
+            error if error.is_connect() => {
+                format!("nobody answers at {url}: is the application running, and is that its admin port?")
+            }
+            error if error.is_timeout() => format!("{url}: no answer within {PATIENCE:?}"),
+            error => format!("{url}: {}", error.without_url()),
+        })?;
+        match answer.status() {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 return Err(format!(
-                    "nobody answers at {url}: is the application running, and is that its admin port?"
+                    "{url} wants a login ({}): put its token into the variable {TOKEN}, or write http://user:password@host:port",
+                    answer.status()
                 ));
             }
-            Err(error) => return Err(format!("{url}: {error}")),
-        };
+            StatusCode::NOT_FOUND => {
+                return Err(format!(
+                    "nothing is served at {url} (404): is the admin router below another path? Write that, such as http://host:port/operations/db"
+                ));
+            }
+            status if !status.is_success() => return Err(format!("{url} answers {status}")),
+            _ => {}
+        }
+        let text = answer.text().await.map_err(|error| format!("{url}: {}", error.without_url()))?;
+        if text.trim_start().starts_with('<') {
+            return Err(format!(
+                "{url} answers with a page in place of a status: is that the admin port of the application, or does a proxy ask for a login?"
+            ));
+        }
         serde_json::from_str(&text).map_err(|error| {
             format!("{url} is no status of dbopt ({error}): is another service there, or another version of dbopt?")
         })

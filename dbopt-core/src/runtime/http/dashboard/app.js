@@ -2,6 +2,7 @@
 
 import { drawCharts, redrawCharts } from "./charts.js";
 import { $ } from "./dom.js";
+import { drawIndexes } from "./indexes.js";
 import { drawLines, drawMap } from "./map.js";
 import { drawQueries } from "./queries.js";
 import { drawMethods, drawTables } from "./tables.js";
@@ -45,6 +46,7 @@ function draw() {
   drawCharts(samples, status);
   drawMethods(status);
   drawQueries(status);
+  drawIndexes(status);
   drawTables(status);
 }
 

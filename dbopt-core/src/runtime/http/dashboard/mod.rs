@@ -22,7 +22,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// What the page consists of. uPlot is vendored: `cargo xtask vendor` fetches it, and checks that it is what its publisher publishes.
-const FILES: [(&str, &str, &str); 10] = [
+const FILES: [(&str, &str, &str); 11] = [
     ("style.css", CSS, include_str!("style.css")),
     ("app.js", SCRIPT, include_str!("app.js")),
     ("dom.js", SCRIPT, include_str!("dom.js")),
@@ -30,6 +30,7 @@ const FILES: [(&str, &str, &str); 10] = [
     ("map.js", SCRIPT, include_str!("map.js")),
     ("charts.js", SCRIPT, include_str!("charts.js")),
     ("queries.js", SCRIPT, include_str!("queries.js")),
+    ("indexes.js", SCRIPT, include_str!("indexes.js")),
     ("tables.js", SCRIPT, include_str!("tables.js")),
     ("uplot.js", SCRIPT, include_str!("uplot/uplot.js")),
     ("uplot.css", CSS, include_str!("uplot/uplot.css")),

@@ -21,7 +21,13 @@ function part(key, summary, open, ...content) {
 function slow(one, open) {
   const summary = [...place(one.method, one.at), ` took ${ms(one.total_ms)} on ${one.node}, ${number(one.rows)} rows, ${ago(one.ago_seconds)}`, one.end === "completed" ? "" : ` (${one.end})`];
   const parts = `First row after ${ms(one.first_row_ms)}; waited ${ms(one.waited_ms)} for a connection.`;
-  return part(`slow ${one.fingerprint} ${one.at}`, summary, open, make("pre", {}, one.sql), note(parts), plan(one));
+  return part(`slow ${one.fingerprint} ${one.at}`, summary, open, make("pre", {}, one.sql), note(parts), plan(one), withValues(one));
+}
+
+/** Where the values of this very run make the planner go another way; which values is not told. */
+function withValues({ plan: any, plan_for_values: own }) {
+  if (!own || own.hash === any?.hash) return null;
+  return make("div", {}, note("With the values that this run had, the planner goes another way:"), plan({ plan: own }));
 }
 
 function repeated(one, open) {

@@ -16,9 +16,11 @@ pub(super) async fn workload(
     least_calls: u64,
 ) -> Result<Workload, Box<dyn Error>> {
     if let Some(app) = app {
-        let status: serde_json::Value = Source::new(app)?.fetch().await?;
+        let source = Source::new(app)?;
+        let status: serde_json::Value = source.fetch().await?;
         if status["insight"]["statements"].is_null() {
-            return Err(format!("{app} tells nothing of its statements: is it of a version before `insight`?").into());
+            let url = source.url();
+            return Err(format!("{url} tells nothing of its statements: is it of a version before `insight`?").into());
         }
         return Ok(Workload::of_json(&status["insight"]));
     }

@@ -24,7 +24,7 @@ pub(super) async fn run(source: &Source, every: Duration) -> Result<(), Box<dyn 
     let mut last: View = source.fetch().await?;
     let mut at = Instant::now();
     let _screen = Screen::take()?;
-    draw(&(show::everything(&source.url, &last, None) + HINT))?;
+    draw(&(show::everything(source.url(), &last, None) + HINT))?;
     loop {
         if spawn_blocking(move || wait(every)).await?? {
             return Ok(());
@@ -32,7 +32,7 @@ pub(super) async fn run(source: &Source, every: Duration) -> Result<(), Box<dyn 
         match source.fetch::<View>().await {
             Ok(view) => {
                 let before = Before { view: &last, ago: at.elapsed() };
-                draw(&(show::everything(&source.url, &view, Some(&before)) + HINT))?;
+                draw(&(show::everything(source.url(), &view, Some(&before)) + HINT))?;
                 (last, at) = (view, Instant::now());
             }
             Err(why) => draw(&format!("{why}\n\nlast seen {:.0} s ago{HINT}", at.elapsed().as_secs_f64()))?,
