@@ -117,8 +117,11 @@ async fn a_leader_opens_by_itself_when_whoever_closed_it_freezes() {
     scene.ordered().await;
     let pid = Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
     kill_process(pid, Signal::STOP).unwrap();
-    scene.opens().await;
+    until("it takes writes", PATIENCE, async || !scene.is_closed().await).await;
+    // What it holds open, it holds until it goes on or ends.
     kill_process(pid, Signal::CONT).unwrap();
+    drop(child);
+    scene.opens().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
