@@ -190,7 +190,7 @@ mod tests {
             size_bytes: 0,
             writes_per_second: 0.0,
             saved_per_second: None,
-            verified: if n % 2 == 0 { Verified::Hypopg } else { Verified::Nobody("why".into()) },
+            verified: if usize::is_multiple_of(n, 2) { Verified::Hypopg } else { Verified::Nobody("why".into()) },
         };
         let unneeded = |kind: &str| Unneeded {
             kind: kind.into(),
