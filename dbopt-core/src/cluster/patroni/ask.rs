@@ -97,6 +97,7 @@ pub(super) struct Unheard {
 
 /// Who is to do something about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "patroni"), expect(dead_code, reason = "nobody is asked"))]
 pub(super) enum Blame {
     /// Nobody yet: it may be down.
     Nobody,
