@@ -46,16 +46,21 @@ pub(super) struct Planner<B: Backend> {
     backend: Arc<B>,
     sites: Vec<Site>,
     connection: Option<(Arc<Endpoint>, B::Connection)>,
-    /// When the next question may be asked; earlier by what was not asked.
-    turn: Instant,
+    /// Until when the questions asked so far would take, evenly spread.
+    paid: Instant,
     /// When tables were looked at last.
     watched: Instant,
+}
+
+/// Between two questions, if all were asked evenly.
+fn step(insight: &Insight) -> Duration {
+    Duration::from_secs(60) / insight.config().plans_per_minute.max(1)
 }
 
 impl<B: Backend> Planner<B> {
     pub(super) fn new(runtime: Weak<Runtime<B>>, backend: Arc<B>, sites: Vec<Site>) -> Self {
         let now = Instant::now();
-        Planner { runtime, backend, sites, connection: None, turn: now, watched: now }
+        Planner { runtime, backend, sites, connection: None, paid: now, watched: now }
     }
 
     /// Asks and tells, for as long as the runtime lives.
@@ -77,7 +82,7 @@ impl<B: Backend> Planner<B> {
                     // Slow ones do not wait for the others' turns.
                     tokio::select! {
                         () = insight.slow_ones() => self.tell_slow(&insight).await,
-                        () = sleep_until(self.turn) => {}
+                        () = sleep_until(self.turn(&insight)) => {}
                     }
                 }
                 self.ask(&insight, &question).await;
@@ -87,14 +92,17 @@ impl<B: Backend> Planner<B> {
 
     /// Whether another plan may be asked for by now.
     fn is_my_turn(&mut self, insight: &Insight) -> bool {
-        let now = Instant::now();
-        if self.turn > now {
+        let (now, step) = (Instant::now(), step(insight));
+        if self.turn(insight) > now {
             return false;
         }
-        let step = Duration::from_secs(60) / insight.config().plans_per_minute.max(1);
-        let earliest = now.checked_sub(step * BURST).unwrap_or(now);
-        self.turn = self.turn.max(earliest) + step;
+        self.paid = self.paid.max(now) + step;
         true
+    }
+
+    /// When another plan may be asked for.
+    fn turn(&self, insight: &Insight) -> Instant {
+        self.paid.checked_sub(step(insight) * (BURST - 1)).unwrap_or(self.paid)
     }
 
     async fn tell_slow(&mut self, insight: &Insight) {

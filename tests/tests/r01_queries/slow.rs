@@ -115,6 +115,7 @@ async fn r01_2_no_value_is_told_to_anybody() {
         (config.insight.slow, config.insight.slow_per_second) = (Duration::from_nanos(1), 1000);
         config.insight.plans_per_minute = 6000;
         config.insight.slow_file = file.to_str().unwrap().into();
+        config.alerts.minimum_calls = 1;
     })
     .await;
     let request = async {
@@ -145,7 +146,11 @@ async fn r01_2_no_value_is_told_to_anybody() {
     flights.db.runtime().advise_indexes().await.unwrap();
     let advised = flights.db.status().insight.indexes.report.unwrap();
     assert!(advised.missing.iter().any(|advice| advice.table == "public.skewed"), "{advised:#?}");
-    until("an alert is told", PATIENCE, async || !told_to(&sink).is_empty()).await;
+    let alerted = async || {
+        flights.slow(VALUE, 0.15).await.unwrap();
+        !told_to(&sink).is_empty()
+    };
+    until("calls that take long are told", PATIENCE, alerted).await;
     until("the file is written", PATIENCE, async || std::fs::read_to_string(&file).is_ok_and(|text| text.len() > 5000))
         .await;
     let router = admin::router(&flights.db);
