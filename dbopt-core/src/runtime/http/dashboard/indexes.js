@@ -62,7 +62,7 @@ export function drawIndexes({ insight }) {
   const section = $("#indexes > div");
   const advice = insight?.indexes;
   const when = [
-    advice?.report ? `Looked at ${number(advice.report.statements)} statements of this instance ${ago(advice.ago_seconds)}` : null,
+    advice?.report ? `Looked at ${number(advice.report.statements)} ${advice.report.statements === 1 ? "statement" : "statements"} of this instance ${ago(advice.ago_seconds)}` : null,
     advice && advice.next_seconds !== null ? `the next look is in ${later(advice.next_seconds)}` : null];
   $("#indexes > p").textContent = when.filter(Boolean).join("; ");
   // Drawn anew only when it changes, so that nobody loses what he is about to copy.
