@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::advice;
 use super::fingerprint::Fingerprint;
-use super::streaks::{Streak, What};
+use super::streaks::Streak;
 use crate::op::Op;
 
 /// How many are kept.
@@ -35,10 +35,7 @@ impl Finding {
     pub(super) fn of(streak: &Streak) -> Self {
         Finding {
             op: streak.op,
-            fingerprint: match &streak.what {
-                What::Statement(fingerprint) => Some(fingerprint.clone()),
-                What::Calls => None,
-            },
+            fingerprint: streak.fingerprint.clone(),
             outer: streak.outer,
             runs: streak.runs,
             hits: streak.hits(),

@@ -88,7 +88,7 @@ impl Scope {
 
     pub(super) fn ran(&self, ran: &Ran<'_>, threshold: usize) {
         let mut state = self.state.lock();
-        let what = What::Statement(ran.fingerprint.clone());
+        let what = What::Statement(ran.fingerprint);
         if let Some(streak) = state.streaks.note(ran.op, what, ran.run, threshold) {
             let finding = Finding::of(streak);
             self.tell(|insight| insight.findings.begins(&finding));

@@ -17,20 +17,20 @@ const GAP: u32 = 1;
 const MOST: usize = 256;
 
 /// What is repeated.
-#[derive(Debug, Clone)]
-pub(super) enum What {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum What<'a> {
     /// A statement.
-    Statement(Arc<Fingerprint>),
+    Statement(&'a Arc<Fingerprint>),
     /// Calls of a cached method, answered by whom ever.
     Calls,
 }
 
-impl What {
-    fn is(&self, other: &What) -> bool {
-        match (self, other) {
-            (What::Statement(one), What::Statement(two)) => one.id() == two.id(),
-            (What::Calls, What::Calls) => true,
-            _ => false,
+impl What<'_> {
+    /// The statement's name.
+    fn statement(&self) -> Option<u64> {
+        match self {
+            What::Statement(fingerprint) => Some(fingerprint.id()),
+            What::Calls => None,
         }
     }
 
@@ -60,7 +60,10 @@ pub(super) struct Run {
 #[derive(Debug, Clone)]
 pub(super) struct Streak {
     pub(super) op: Option<&'static Op>,
-    pub(super) what: What,
+    /// The name of the statement; none for calls of a cached method.
+    statement: Option<u64>,
+    /// The statement, from when others are told: all threads count who holds it in one place, so most runs leave it alone.
+    pub(super) fingerprint: Option<Arc<Fingerprint>>,
     /// The method that ran before it began.
     pub(super) outer: Option<&'static Op>,
     pub(super) runs: u64,
@@ -76,15 +79,15 @@ pub(super) struct Streak {
 impl Streak {
     /// How many of the calls ran no statement.
     pub(super) fn hits(&self) -> u64 {
-        match self.what {
-            What::Calls => self.runs.saturating_sub(self.statements),
-            What::Statement(_) => 0,
+        match self.statement {
+            None => self.runs.saturating_sub(self.statements),
+            Some(_) => 0,
         }
     }
 
     /// What one run for all would have saved: it is taken to last as long as one.
     pub(super) fn lost(&self) -> Duration {
-        let n = if let What::Calls = self.what { self.statements } else { self.runs };
+        let n = if self.statement.is_none() { self.statements } else { self.runs };
         self.took.checked_div(u32::try_from(n).unwrap_or(u32::MAX)).map_or(Duration::ZERO, |one| self.took - one)
     }
 }
@@ -109,23 +112,30 @@ fn same(one: Option<&'static Op>, other: Option<&'static Op>) -> bool {
 
 impl Streaks {
     /// Notes a run; gives the streak when it is one that others should know of, for the first time.
-    pub(super) fn note(&mut self, op: Option<&'static Op>, what: What, run: Run, threshold: usize) -> Option<&Streak> {
+    pub(super) fn note(
+        &mut self,
+        op: Option<&'static Op>,
+        what: What<'_>,
+        run: Run,
+        threshold: usize,
+    ) -> Option<&Streak> {
         let before = self.last;
         self.last = op.or(before);
-        if let (What::Statement(_), Some(calls)) = (&what, self.position(op, &What::Calls)) {
+        if let (What::Statement(_), Some(calls)) = (what, self.position(op, None)) {
             self.all[calls].statements += 1;
             self.all[calls].took += run.took;
         }
         if threshold == 0 || !what.counts() {
             return None;
         }
-        let at = match self.position(op, &what) {
+        let at = match self.position(op, what.statement()) {
             Some(at) => at,
             None if self.all.len() < MOST => {
                 let outer = before.filter(|before| !same(Some(before), op)).and_then(|before| self.origin(before));
                 self.all.push(Streak {
                     op,
-                    what,
+                    statement: what.statement(),
+                    fingerprint: None,
                     outer,
                     runs: 0,
                     took: Duration::ZERO,
@@ -147,7 +157,7 @@ impl Streaks {
         }
         streak.last = run.now;
         streak.runs += 1;
-        if let What::Statement(_) = streak.what {
+        if streak.statement.is_some() {
             streak.took += run.took;
         }
         if streak.told.is_some() {
@@ -161,11 +171,15 @@ impl Streaks {
         }
         let streak = &mut self.all[at];
         streak.told = Some((streak.runs, streak.lost()));
+        if let What::Statement(fingerprint) = what {
+            streak.fingerprint = Some(fingerprint.clone());
+        }
         Some(streak)
     }
 
-    fn position(&self, op: Option<&'static Op>, what: &What) -> Option<usize> {
-        self.all.iter().position(|streak| same(streak.op, op) && streak.what.is(what))
+    /// The streak of a statement, or of calls, of one method.
+    fn position(&self, op: Option<&'static Op>, statement: Option<u64>) -> Option<usize> {
+        self.all.iter().position(|streak| same(streak.op, op) && streak.statement == statement)
     }
 
     /// The method behind which `op` began to repeat itself; `op` if it does not.
@@ -180,8 +194,8 @@ impl Streaks {
     /// Whether the statement runs once for each call of a cached method, whose calls are counted themselves.
     fn is_known_by_its_calls(&self, at: usize) -> bool {
         let streak = &self.all[at];
-        let calls = || self.position(streak.op, &What::Calls).map(|calls| &self.all[calls]);
-        matches!(streak.what, What::Statement(_))
+        let calls = || self.position(streak.op, None).map(|calls| &self.all[calls]);
+        streak.statement.is_some()
             && calls().is_some_and(|calls| calls.told.is_some() || calls.distinct.len() >= streak.distinct.len())
     }
 

@@ -6,8 +6,8 @@ static BOARD: Op = Op::new("Flights::board", Intent::Read);
 static SEATS: Op = Op::new("Flights::seats", Intent::Read);
 static CREW: Op = Op::new("Flights::crew", Intent::Read);
 
-fn statement(sql: &str) -> What {
-    What::Statement(Arc::new(Fingerprint::new(Shape::of(sql).unwrap(), Some(sql))))
+fn statement(sql: &str) -> Arc<Fingerprint> {
+    Arc::new(Fingerprint::new(Shape::of(sql).unwrap(), Some(sql)))
 }
 
 const BY_KEY: &str = "SELECT a FROM seats WHERE flight = $1";
@@ -24,7 +24,7 @@ impl Told {
 
     fn run(&mut self, op: &'static Op, sql: &str, identity: u64) -> bool {
         let run = Run { identity, took: Duration::from_millis(2), now: self.now };
-        self.streaks.note(Some(op), statement(sql), run, 5).is_some()
+        self.streaks.note(Some(op), What::Statement(&statement(sql)), run, 5).is_some()
     }
 
     fn call(&mut self, op: &'static Op, identity: u64) -> bool {
@@ -84,7 +84,7 @@ fn slow_runs_in_a_row_are_one_streak() {
     for n in 0..5 {
         told.now += 4;
         let run = Run { identity: n, took: Duration::from_secs(4), now: told.now };
-        assert_eq!(told.streaks.note(Some(&SEATS), statement(BY_KEY), run, 5).is_some(), n == 4);
+        assert_eq!(told.streaks.note(Some(&SEATS), What::Statement(&statement(BY_KEY)), run, 5).is_some(), n == 4);
     }
 }
 
