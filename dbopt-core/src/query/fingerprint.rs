@@ -13,14 +13,18 @@ use parking_lot::Mutex;
 use super::plans;
 use super::shape::{Kind, Shape};
 use super::values;
-use crate::observe::Histogram;
+use crate::observe::{Histogram, HistogramCounts};
 use crate::op::{Lane, Op};
+use crate::owner::{self, Alone};
 
 /// A text longer than this is not kept whole, so nobody can ask for its plan.
 const SAMPLE: usize = 8 * 1024;
 
 /// So many methods and places of one fingerprint are told apart.
 const SERIES: usize = 256;
+
+/// So many parts each of them is counted in.
+const PARTS: usize = 8;
 
 /// Seeded anew in each process: the numbers say which values were equal, never what they were.
 static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::default);
@@ -47,48 +51,60 @@ pub enum Outcome {
     Lost,
 }
 
-/// What was counted of a fingerprint for one method on one node and lane.
+/// What is counted of a fingerprint for one method on one node and lane.
 #[derive(Debug)]
 pub(super) struct Series {
     pub(super) op: Option<&'static Op>,
     pub(super) place: Place,
-    pub(super) latency: Histogram,
-    pub(super) rows: AtomicU64,
+    /// One for each thread, as far as they reach, made at its first run: what one thread counts does not hold up another one.
+    parts: [OnceLock<Box<Alone<Part>>>; PARTS],
     /// Refused, lost, cancelled.
-    pub(super) failures: [AtomicU64; 3],
-    pub(super) slow: AtomicU64,
-    pub(super) first_row_nanos: AtomicU64,
-    pub(super) first_rows: AtomicU64,
-    pub(super) waited_nanos: AtomicU64,
+    failures: [AtomicU64; 3],
+}
+
+/// What some of the threads have counted.
+#[derive(Debug, Default)]
+struct Part {
+    latency: Histogram,
+    rows: AtomicU64,
+    slow: AtomicU64,
+    first_row_nanos: AtomicU64,
+    first_rows: AtomicU64,
+    waited_nanos: AtomicU64,
+}
+
+/// What a [`Series`] holds at one moment.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) latency: HistogramCounts,
+    pub(super) rows: u64,
+    /// Refused, lost, cancelled.
+    pub(super) failures: [u64; 3],
+    pub(super) slow: u64,
+    pub(super) first_row_nanos: u64,
+    pub(super) first_rows: u64,
+    pub(super) waited_nanos: u64,
 }
 
 impl Series {
     fn new(op: Option<&'static Op>, place: Place) -> Self {
-        Series {
-            op,
-            place,
-            latency: Histogram::default(),
-            rows: AtomicU64::new(0),
-            failures: Default::default(),
-            slow: AtomicU64::new(0),
-            first_row_nanos: AtomicU64::new(0),
-            first_rows: AtomicU64::new(0),
-            waited_nanos: AtomicU64::new(0),
-        }
+        Series { op, place, parts: [const { OnceLock::new() }; PARTS], failures: Default::default() }
     }
 
-    pub(super) fn record(&self, times: &Times, rows: u64, outcome: Outcome) {
-        let add = |counter: &AtomicU64, n: u64| {
-            if n > 0 {
-                counter.fetch_add(n, Ordering::Relaxed);
-            }
-        };
-        self.latency.record(times.total);
-        add(&self.rows, rows);
-        add(&self.waited_nanos, times.waited.as_nanos() as u64);
+    /// This thread's part; with more threads than parts it may be another one's, too.
+    fn part(&self) -> &Part {
+        &self.parts[owner::number() % PARTS].get_or_init(Box::default).0
+    }
+
+    pub(super) fn record(&self, times: &Times, rows: u64, outcome: Outcome, slow: bool) {
+        let part = self.part();
+        part.latency.record(times.total);
+        add(&part.rows, rows);
+        add(&part.slow, slow.into());
+        add(&part.waited_nanos, times.waited.as_nanos() as u64);
         if let Some(first) = times.first_row {
-            add(&self.first_rows, 1);
-            add(&self.first_row_nanos, first.as_nanos() as u64);
+            add(&part.first_rows, 1);
+            add(&part.first_row_nanos, first.as_nanos() as u64);
         }
         match outcome {
             Outcome::Completed => {}
@@ -98,18 +114,37 @@ impl Series {
         }
     }
 
-    fn absorb(&self, other: &Series) {
-        self.latency.absorb(&other.latency.counts());
-        let pairs = [
-            (&self.rows, &other.rows),
-            (&self.slow, &other.slow),
-            (&self.first_row_nanos, &other.first_row_nanos),
-            (&self.first_rows, &other.first_rows),
-            (&self.waited_nanos, &other.waited_nanos),
-        ];
-        for (mine, theirs) in pairs.into_iter().chain(self.failures.iter().zip(&other.failures)) {
-            mine.fetch_add(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
+    pub(super) fn counts(&self) -> Counts {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut sum = Counts { failures: [0, 1, 2].map(|i| load(&self.failures[i])), ..Counts::default() };
+        for Alone(part) in self.parts.iter().filter_map(|part| part.get().map(AsRef::as_ref)) {
+            sum.latency.add(&part.latency.counts());
+            sum.rows += load(&part.rows);
+            sum.slow += load(&part.slow);
+            sum.first_row_nanos += load(&part.first_row_nanos);
+            sum.first_rows += load(&part.first_rows);
+            sum.waited_nanos += load(&part.waited_nanos);
         }
+        sum
+    }
+
+    fn absorb(&self, other: &Counts) {
+        let part = self.part();
+        part.latency.absorb(&other.latency);
+        add(&part.rows, other.rows);
+        add(&part.slow, other.slow);
+        add(&part.first_row_nanos, other.first_row_nanos);
+        add(&part.first_rows, other.first_rows);
+        add(&part.waited_nanos, other.waited_nanos);
+        for (mine, theirs) in self.failures.iter().zip(other.failures) {
+            add(mine, theirs);
+        }
+    }
+}
+
+fn add(counter: &AtomicU64, n: u64) {
+    if n > 0 {
+        counter.fetch_add(n, Ordering::Relaxed);
     }
 }
 
@@ -261,7 +296,7 @@ impl Fingerprint {
     pub(super) fn retire_into(&self, other: &Fingerprint) {
         self.retired.store(true, Ordering::Release);
         for series in self.series.load().iter() {
-            other.record(other.used_at(), (series.op, &series.place), |mine| mine.absorb(series));
+            other.record(other.used_at(), (series.op, &series.place), |mine| mine.absorb(&series.counts()));
         }
     }
 }
@@ -374,6 +409,24 @@ mod tests {
             key.identity(&whole[..end]);
         }
         assert_eq!(key.identity(&whole), key.identity(&whole));
+    }
+
+    #[test]
+    fn what_threads_count_at_once_is_all_there() {
+        let threads = 2 * PARTS as u64;
+        let series = Series::new(None, Place { node: "a".into(), lane: Lane::Read });
+        let times = Times { total: Duration::from_millis(2), ..Times::default() };
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| (0..1000).for_each(|_| series.record(&times, 3, Outcome::Failed, true)));
+            }
+        });
+        let counts = series.counts();
+        let runs = threads * 1000;
+        assert_eq!(
+            (counts.latency.count(), counts.rows, counts.failures, counts.slow),
+            (runs, 3 * runs, [runs, 0, 0], runs)
+        );
     }
 
     #[test]

@@ -171,12 +171,7 @@ impl Statistics {
             false => Cow::Borrowed(&known.fingerprint),
             true => Cow::Owned(self.placed(known.fingerprint.id(), || known.fingerprint.again())),
         };
-        fingerprint.record(self.now(), by, |series| {
-            series.record(times, rows, outcome);
-            if slow {
-                series.slow.fetch_add(1, Ordering::Relaxed);
-            }
-        });
+        fingerprint.record(self.now(), by, |series| series.record(times, rows, outcome, slow));
         if let Some(why) = self.why_skipped(&fingerprint, outcome) {
             self.skip(why);
         }
@@ -257,7 +252,7 @@ mod tests {
     }
 
     fn count(fingerprint: &Fingerprint) -> u64 {
-        fingerprint.all_series().iter().map(|series| series.latency.counts().count()).sum()
+        fingerprint.all_series().iter().map(|series| series.counts().latency.count()).sum()
     }
 
     #[test]
@@ -334,6 +329,6 @@ mod tests {
         let one = run(&statistics, "SELECT a FROM t WHERE b = 1");
         let two = run(&statistics, "SELECT a FROM t WHERE b = 22");
         assert!(Arc::ptr_eq(&one, &two));
-        assert_eq!(one.all_series()[0].rows.load(Ordering::Relaxed), 4);
+        assert_eq!(one.all_series()[0].counts().rows, 4);
     }
 }

@@ -1,19 +1,18 @@
 //! What is known of statements, for people and programs.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
 use super::advised::IndexAdvice;
 use super::findings::{Repeated, place};
-use super::fingerprint::{Fingerprint, Series};
+use super::fingerprint::{Counts, Fingerprint, Series};
 use super::insight::Insight;
 use super::plans::PlanStatus;
 use super::shape::Kind;
 use super::slow::SlowStatement;
 use super::slow_file::SlowFileStatus;
-use crate::observe::{HistogramCounts, StatementCounts, StatementSeries};
+use crate::observe::{StatementCounts, StatementSeries};
 use crate::op::Op;
 
 /// How many statements are shown.
@@ -158,15 +157,15 @@ impl Insight {
         for series in self.statistics.all().iter().flat_map(|fingerprint| fingerprint.all_series().to_vec()) {
             let key = (series.op.map_or("", Op::name), &series.place.node, series.place.lane.name());
             let same = all.iter_mut().find(|known| (known.method, &known.node, known.lane) == key);
-            let [errors, lost, cancelled] = [0, 1, 2].map(|i| series.failures[i].load(Ordering::Relaxed));
+            let counts = series.counts();
             let added = StatementSeries {
                 method: key.0,
                 node: key.1.clone(),
                 lane: key.2,
-                latency: series.latency.counts(),
-                rows: series.rows.load(Ordering::Relaxed),
-                errors: errors + lost + cancelled,
-                slow: series.slow.load(Ordering::Relaxed),
+                latency: counts.latency,
+                rows: counts.rows,
+                errors: counts.failures.iter().sum(),
+                slow: counts.slow,
             };
             match same {
                 Some(known) => known.add(&added),
@@ -184,24 +183,22 @@ impl Insight {
 }
 
 fn runs(series: &Series) -> StatementRuns {
-    let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    let latency: HistogramCounts = series.latency.counts();
+    let Counts { latency, rows, failures, slow, first_row_nanos, first_rows, waited_nanos } = series.counts();
+    let [errors, lost, cancelled] = failures;
     let count = latency.count();
-    let first_rows = load(&series.first_rows);
-    let [errors, lost, cancelled] = [0, 1, 2].map(|i| load(&series.failures[i]));
     StatementRuns {
         method: series.op.map(Op::name),
         at: place(series.op),
         node: series.place.node.clone(),
         lane: series.place.lane.name(),
         count,
-        rows: load(&series.rows),
+        rows,
         errors,
         cancelled,
         lost,
-        slow: load(&series.slow),
-        waited_ms: load(&series.waited_nanos) as f64 / 1e6,
-        first_row_ms: (first_rows > 0).then(|| load(&series.first_row_nanos) as f64 / 1e6 / first_rows as f64),
+        slow,
+        waited_ms: waited_nanos as f64 / 1e6,
+        first_row_ms: (first_rows > 0).then(|| first_row_nanos as f64 / 1e6 / first_rows as f64),
         mean_ms: if count == 0 { 0.0 } else { latency.sum * 1e3 / count as f64 },
         p50_ms: latency.quantile(0.5).unwrap_or(0.0) * 1e3,
         p99_ms: latency.quantile(0.99).unwrap_or(0.0) * 1e3,
