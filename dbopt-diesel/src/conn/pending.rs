@@ -21,10 +21,10 @@ pub(super) struct Pending {
     wants_values: bool,
     shows_values: bool,
     /// What is prepared, by its name.
-    texts: HashMap<Vec<u8>, Text, RandomState>,
+    texts: HashMap<Vec<u8>, Arc<Text>, RandomState>,
     bound: Bound,
     /// The statement whose types the server is about to tell.
-    described: Option<Known>,
+    described: Option<Arc<Text>>,
     /// For whom the statements are that are sent now.
     on_behalf: OnBehalf,
     /// Where they are sent.
@@ -33,11 +33,12 @@ pub(super) struct Pending {
     own_scope: Option<Arc<Scope>>,
     queue: VecDeque<Sent>,
     /// The statement that was completed last in the cycle being answered: its implicit commit may still fail.
-    completed: Option<Text>,
+    completed: Option<Arc<Text>>,
 }
 
-/// A text, and what insight knows of it.
-#[derive(Clone, Default)]
+/// A text, and what insight knows of it. Each connection has its own: what is known is shared by all threads, and holding it once more
+/// for every run would make them wait for each other.
+#[derive(Default)]
 pub(super) struct Text {
     sql: Arc<str>,
     known: Option<Known>,
@@ -48,7 +49,7 @@ pub(super) struct Text {
 struct Bound {
     name: Vec<u8>,
     /// What is prepared under that name, until it is run.
-    text: Option<Text>,
+    text: Option<Arc<Text>>,
     identity: u64,
     /// Tells this Bind from those before and behind it.
     number: u32,
@@ -64,7 +65,7 @@ pub(super) struct OnBehalf {
     /// What its call has waited; of the first statement only.
     pub(super) waited: Duration,
     /// The call, where it is traced.
-    pub(super) span: Option<Span>,
+    span: Option<Arc<Span>>,
 }
 
 enum Sent {
@@ -78,10 +79,20 @@ enum Sent {
     Sync,
 }
 
+/// When bytes arrived: asked for at most once for all of them, as a clock costs more than most of what is done with a message.
+#[derive(Default)]
+pub(super) struct Moment(Option<Instant>);
+
+impl Moment {
+    pub(super) fn get(&mut self) -> Instant {
+        *self.0.get_or_insert_with(Instant::now)
+    }
+}
+
 /// One statement from its start, as far as it got.
 #[derive(Clone)]
 pub(super) struct Run {
-    pub(super) text: Text,
+    text: Arc<Text>,
     pub(super) on_behalf: OnBehalf,
     pub(super) identity: u64,
     /// The number of its Bind.
@@ -92,20 +103,20 @@ pub(super) struct Run {
     first_row_at: Option<Instant>,
     pub(super) rows: u64,
     /// Where it is traced.
-    pub(super) span: Option<Span>,
+    pub(super) span: Option<Box<Span>>,
 }
 
 impl Run {
-    fn new(text: Text, on_behalf: OnBehalf) -> Self {
+    fn new(text: Arc<Text>, on_behalf: OnBehalf) -> Self {
         let at = Instant::now();
         Run { text, on_behalf, identity: 0, bind: 0, values: None, at, first_row_at: None, rows: 0, span: None }
     }
 
-    /// The same, as a part of its call's trace.
-    fn traced(mut self, server: &Server) -> Self {
-        let OnBehalf { op, span, .. } = &self.on_behalf;
-        self.span = span.as_ref().map(|call| span::begin(call, *op, &self.text.sql, server));
-        self
+    /// Becomes a part of its call's trace.
+    fn trace(&mut self, server: &Server) {
+        if let Some(call) = &self.on_behalf.span {
+            self.span = Some(Box::new(span::begin(call, self.on_behalf.op, &self.text.sql, server)));
+        }
     }
 
     pub(super) fn sql(&self) -> &Arc<str> {
@@ -120,8 +131,9 @@ impl Run {
         self.first_row_at.map(|at| at - self.at)
     }
 
-    pub(super) fn total(&self) -> Duration {
-        self.at.elapsed()
+    /// From when it was sent until `now`.
+    pub(super) fn total(&self, now: Instant) -> Duration {
+        now - self.at
     }
 
     /// The same as it was sent; `binds` is what [`Pending::values_of`] knows of it.
@@ -150,7 +162,8 @@ impl Pending {
     /// From here on statements are for another call. `None`: for one that belongs to nothing.
     pub(super) fn works_for(&mut self, call: dbopt_core::backend::OnBehalf<'_>, scope: Option<&Arc<Scope>>) {
         let scope = scope.or(self.own_scope.as_ref()).map(Arc::downgrade).unwrap_or_default();
-        self.on_behalf = OnBehalf { op: Some(call.op), scope, waited: call.waited, span: call.span.cloned() };
+        self.on_behalf =
+            OnBehalf { op: Some(call.op), scope, waited: call.waited, span: call.span.cloned().map(Arc::new) };
     }
 
     /// Where the statements are sent, for traces.
@@ -177,11 +190,12 @@ impl Pending {
         now
     }
 
-    fn text(&self, bytes: &[u8], limit: usize) -> Text {
+    fn text(&self, bytes: &[u8], limit: usize) -> Arc<Text> {
         let sql = String::from_utf8_lossy(bytes);
         let known = self.insight.as_ref().map(|insight| insight.recognise(&sql, bytes.len() >= limit));
-        Text { sql: sql.into(), known }
+        Arc::new(Text { sql: sql.into(), known })
     }
+
     /// A message of the client; its Sync is told by [`Pending::sync`].
     pub(super) fn sent(&mut self, kind: u8, body: &[u8]) {
         let mut strings = body.split(|&b| b == 0);
@@ -200,7 +214,8 @@ impl Pending {
                 // A portal that gives its rows in parts is run several times.
                 let text = self.bound.text.take().or_else(|| self.texts.get(&self.bound.name).cloned());
                 let text = text.unwrap_or_else(|| self.unseen());
-                let mut run = Run::new(text, self.behalf()).traced(&self.server);
+                let mut run = Run::new(text, self.behalf());
+                run.trace(&self.server);
                 (run.identity, run.bind) = (self.bound.identity, self.bound.number);
                 if self.shows_values {
                     run.values = Some(self.bound.values.as_slice().into());
@@ -209,7 +224,8 @@ impl Pending {
             }
             b'Q' => {
                 let text = self.text(next(), TEXT_LIMIT);
-                let mut run = Run::new(text, self.behalf()).traced(&self.server);
+                let mut run = Run::new(text, self.behalf());
+                run.trace(&self.server);
                 run.identity = run.known().map_or(0, |known| known.identity(&[]));
                 self.queue.push_back(Sent::Simple(run));
             }
@@ -245,18 +261,20 @@ impl Pending {
     }
 
     /// What a statement is whose preparation was not seen.
-    fn unseen(&self) -> Text {
-        Text { sql: Arc::default(), known: self.insight.as_ref().map(|insight| insight.unseen()) }
+    fn unseen(&self) -> Arc<Text> {
+        Arc::new(Text { sql: Arc::default(), known: self.insight.as_ref().map(|insight| insight.unseen()) })
     }
 
     /// The server tells the types of a statement's placeholders.
     pub(super) fn has_types(&mut self, body: &[u8]) {
-        let Some(known) = self.described.take() else { return };
+        let Some(described) = self.described.take() else { return };
         let types = || {
             let numbers = body.get(2..).unwrap_or_default().chunks_exact(4);
             numbers.map(|number| u32::from_be_bytes([number[0], number[1], number[2], number[3]])).collect()
         };
-        known.has_types(types);
+        if let Some(known) = &described.known {
+            known.has_types(types);
+        }
     }
 
     /// The client ended a cycle that the server will answer with ReadyForQuery.
@@ -266,14 +284,15 @@ impl Pending {
 
     pub(super) fn parsed(&mut self) {
         if let Some(Sent::Parse { run, .. }) = self.queue.front() {
-            self.described = run.known().cloned();
+            self.described = Some(run.text.clone());
             self.queue.pop_front();
         }
     }
 
-    pub(super) fn row(&mut self) {
+    /// The server sent a row of a statement.
+    pub(super) fn row(&mut self, now: &mut Moment) {
         if let Some(Sent::Execute(run) | Sent::Simple(run)) = self.queue.front_mut() {
-            run.first_row_at.get_or_insert_with(Instant::now);
+            run.first_row_at.get_or_insert_with(|| now.get());
             run.rows += 1;
         }
     }

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
 use super::frames::Frames;
+use super::pending::Moment;
 use super::wire::Wire;
 
 /// A stream whose messages are watched.
@@ -34,9 +35,9 @@ impl<S> Tap<S> {
     }
 
     fn received(&mut self, bytes: &[u8]) {
-        let wire = &self.wire;
-        let read =
-            self.from_server.feed(bytes, |kind| wire.wanted_from_server(kind), |kind, body| wire.received(kind, body));
+        let (wire, mut now) = (&self.wire, Moment::default());
+        let seen = |kind, body: &[u8]| wire.received(kind, body, &mut now);
+        let read = self.from_server.feed(bytes, |kind| wire.wanted_from_server(kind), seen);
         if read.is_err() {
             wire.close(Some(&"what arrived is not the PostgreSQL protocol"));
         }

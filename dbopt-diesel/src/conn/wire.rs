@@ -12,7 +12,7 @@ use dbopt_core::query::{Ended, Insight, Outcome, Place, Times};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::pending::{Pending, Run};
+use super::pending::{Moment, Pending, Run};
 use super::span::{self, Server};
 use crate::statement::{End, Statement, StatementWatch};
 
@@ -47,6 +47,8 @@ pub(crate) struct Wire {
     /// Statements that have ended.
     statements: AtomicU64,
     idle: Notify,
+    /// Whether anybody has ever waited for the last answer: rare, and telling nobody has its price for each answer.
+    is_awaited: AtomicBool,
     watch: Option<Arc<dyn StatementWatch>>,
     insight: Option<(Arc<Insight>, Place)>,
     /// Whether the connection works for a call that belongs to nothing.
@@ -61,6 +63,15 @@ pub(crate) struct Wire {
 /// Parts of a cycle: closing a prepared statement runs nothing and needs no waiting for.
 const CLOSES: u8 = 1;
 const RUNS: u8 = 2;
+
+/// Whether it was set, which it is not any more. For what one task writes at a time: cheaper than an exchange.
+fn taken(flag: &AtomicBool) -> bool {
+    let was_set = flag.load(Ordering::Relaxed);
+    if was_set {
+        flag.store(false, Ordering::Relaxed);
+    }
+    was_set
+}
 
 /// Texts longer than this are cut: a watch wants to know which statement it was, not all of its values lists.
 pub(super) const TEXT_LIMIT: usize = 16 * 1024;
@@ -96,6 +107,7 @@ impl Wire {
             fault: Mutex::new(None),
             statements: AtomicU64::new(0),
             idle: Notify::new(),
+            is_awaited: AtomicBool::new(false),
             watch,
             insight,
             alone: AtomicBool::new(false),
@@ -136,10 +148,10 @@ impl Wire {
 
     /// The call is over that the connection worked for.
     pub(super) fn call_over(&self) {
-        if self.traced.swap(false, Ordering::Relaxed) {
+        if taken(&self.traced) {
             self.pending.lock().trace_over();
         }
-        if self.alone.swap(false, Ordering::Relaxed) {
+        if taken(&self.alone) {
             self.pending.lock().call_over();
         }
     }
@@ -163,7 +175,7 @@ impl Wire {
 
     /// Whether a request is still unanswered.
     pub(crate) fn is_busy(&self) -> bool {
-        self.unanswered.load(Ordering::Acquire) > 0
+        self.unanswered.load(Ordering::SeqCst) > 0
     }
 
     /// Whether a transaction is open on the server.
@@ -202,7 +214,7 @@ impl Wire {
     }
 
     pub(crate) fn forget_faults(&self) {
-        if self.has_fault.swap(false, Ordering::AcqRel) {
+        if self.has_fault.load(Ordering::Acquire) && self.has_fault.swap(false, Ordering::AcqRel) {
             *self.fault.lock() = None;
         }
     }
@@ -217,6 +229,8 @@ impl Wire {
 
     /// Completes when every request is answered, or the connection ends.
     pub(crate) async fn until_idle(&self) {
+        // Either this sees the last answer, or the last answer sees that somebody waits for it: they are in one order for all.
+        self.is_awaited.store(true, Ordering::SeqCst);
         loop {
             let changed = self.idle.notified();
             if !self.is_busy() || self.is_closed() {
@@ -255,8 +269,9 @@ impl Wire {
         self.note(Fault::lost(message));
         if self.watching() {
             let lost = self.pending.lock().lost();
+            let mut now = Moment::default();
             for run in lost {
-                self.ended(run, |_| End::Lost);
+                self.ended(run, &mut now, |_| End::Lost);
             }
         }
         self.condemn();
@@ -289,11 +304,18 @@ impl Wire {
             _ => 0,
         };
         if part != 0 {
-            self.cycle.fetch_or(part, Ordering::Relaxed);
+            self.cycle.store(self.cycle.load(Ordering::Relaxed) | part, Ordering::Relaxed);
         }
-        let asks = kind == b'Q' || kind == b'S' && self.cycle.swap(0, Ordering::Relaxed) != CLOSES;
+        let asks = match kind {
+            b'S' => {
+                let cycle = self.cycle.load(Ordering::Relaxed);
+                self.cycle.store(0, Ordering::Relaxed);
+                cycle != CLOSES
+            }
+            kind => kind == b'Q',
+        };
         if asks {
-            self.unanswered.fetch_add(1, Ordering::AcqRel);
+            self.unanswered.fetch_add(1, Ordering::SeqCst);
         }
         if self.watching() {
             let mut pending = self.pending.lock();
@@ -304,21 +326,21 @@ impl Wire {
         }
     }
 
-    /// A message of the server.
-    pub(super) fn received(&self, kind: u8, body: &[u8]) {
+    /// A message of the server, with those that came together with it.
+    pub(super) fn received(&self, kind: u8, body: &[u8], now: &mut Moment) {
         match kind {
-            b'Z' if self.closing.swap(false, Ordering::Relaxed) => {}
+            b'Z' if taken(&self.closing) => {}
             b'Z' => self.ready(body),
             b'3' => self.closing.store(true, Ordering::Relaxed),
-            b'E' => self.error(body),
+            b'E' => self.error(body, now),
             // diesel-async cannot send the data: the server waits for it and takes nothing else.
             b'G' => self.condemn(),
             b'S' => self.parameter(body),
-            b'C' | b's' => self.completed(body),
+            b'C' | b's' => self.completed(body, now),
             // An empty statement is none.
             b'I' if self.watching() => drop(self.pending.lock().completed()),
             b'1' if self.watching() => self.pending.lock().parsed(),
-            b'D' if self.watching() => self.pending.lock().row(),
+            b'D' if self.watching() => self.pending.lock().row(now),
             b't' if self.watching() => self.pending.lock().has_types(body),
             _ => {}
         }
@@ -326,17 +348,21 @@ impl Wire {
 
     fn ready(&self, body: &[u8]) {
         let now = body.first().copied().unwrap_or(b'E');
-        let before = self.transaction.swap(now, Ordering::AcqRel);
-        let rollback = self.tag_is_rollback.swap(false, Ordering::Relaxed);
+        let before = self.transaction.load(Ordering::Relaxed);
+        self.transaction.store(now, Ordering::Release);
+        let rollback = taken(&self.tag_is_rollback);
         if before != b'I' && now == b'I' {
             self.rolled_back.store(rollback, Ordering::Release);
         }
         if self.watching() {
             self.pending.lock().cycle_over();
         }
-        let below = |n: u32| n.checked_sub(1);
-        if self.unanswered.fetch_update(Ordering::AcqRel, Ordering::Acquire, below).is_ok() {
-            self.idle.notify_waiters();
+        // Nobody else takes away from it.
+        if self.is_busy() {
+            self.unanswered.fetch_sub(1, Ordering::SeqCst);
+            if self.is_awaited.load(Ordering::SeqCst) {
+                self.idle.notify_waiters();
+            }
         }
     }
 
@@ -350,7 +376,7 @@ impl Wire {
         known.store(parts.next() == Some(b"on"), Ordering::Relaxed);
     }
 
-    fn error(&self, body: &[u8]) {
+    fn error(&self, body: &[u8], now: &mut Moment) {
         let (mut sqlstate, mut message, mut fatal) = (SqlState(*b"XX000"), String::new(), false);
         for field in body.split(|&b| b == 0) {
             match field.split_first() {
@@ -371,7 +397,7 @@ impl Wire {
         if self.watching() {
             let failed = self.pending.lock().failed();
             if let Some(run) = failed {
-                self.ended(run, |_| End::Failed { sqlstate });
+                self.ended(run, now, |_| End::Failed { sqlstate });
             }
         }
         if fatal {
@@ -380,13 +406,13 @@ impl Wire {
         }
     }
 
-    fn completed(&self, tag: &[u8]) {
+    fn completed(&self, tag: &[u8], now: &mut Moment) {
         self.statements.fetch_add(1, Ordering::Relaxed);
         self.tag_is_rollback.store(tag.starts_with(b"ROLLBACK\0"), Ordering::Relaxed);
         if self.watching() {
             let completed = self.pending.lock().completed();
             if let Some(run) = completed {
-                self.ended(run, |told| match told {
+                self.ended(run, now, |told| match told {
                     // Only a watch reads the tag.
                     true => End::Completed { tag: String::from_utf8_lossy(tag).trim_end_matches('\0').to_owned() },
                     false => End::Completed { tag: String::new() },
@@ -396,8 +422,8 @@ impl Wire {
     }
 
     /// Tells who wants to know; `end` is asked for with whether a watch is told.
-    fn ended(&self, run: Run, end: impl FnOnce(bool) -> End) {
-        let (first_row, total) = (run.first_row(), run.total());
+    fn ended(&self, run: Run, now: &mut Moment, end: impl FnOnce(bool) -> End) {
+        let (first_row, total) = (run.first_row(), run.total(now.get()));
         let end = end(self.watch.is_some());
         if let Some(span) = &run.span {
             span::end(span, run.rows, &end);

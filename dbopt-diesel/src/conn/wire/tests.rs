@@ -19,9 +19,9 @@ fn busy_until_every_request_is_answered() {
     let (wire, _) = wire();
     wire.sent(b'S', b"");
     wire.sent(b'Q', b"SELECT 1\0");
-    wire.received(b'Z', b"I");
+    wire.received(b'Z', b"I", &mut Moment::default());
     assert!(wire.is_busy());
-    wire.received(b'Z', b"T");
+    wire.received(b'Z', b"T", &mut Moment::default());
     assert!(!wire.is_busy() && wire.in_transaction());
 }
 
@@ -32,10 +32,10 @@ fn closing_a_statement_keeps_nobody_busy() {
     wire.sent(b'S', b"");
     assert!(!wire.is_busy());
     wire.sent(b'Q', b"SELECT 1\0");
-    wire.received(b'3', b"");
-    wire.received(b'Z', b"I");
+    wire.received(b'3', b"", &mut Moment::default());
+    wire.received(b'Z', b"I", &mut Moment::default());
     assert!(wire.is_busy(), "the query is still unanswered");
-    wire.received(b'Z', b"I");
+    wire.received(b'Z', b"I", &mut Moment::default());
     assert!(!wire.is_busy());
 }
 
@@ -43,7 +43,7 @@ fn closing_a_statement_keeps_nobody_busy() {
 fn a_server_that_waits_for_copy_data_is_given_to_nobody() {
     let (wire, _) = wire();
     wire.sent(b'Q', b"COPY t FROM STDIN\0");
-    wire.received(b'G', b"");
+    wire.received(b'G', b"", &mut Moment::default());
     assert!(wire.is_closed());
 }
 
@@ -58,8 +58,8 @@ fn a_commit_that_rolls_back_is_known() {
         ("COMMIT", "COMMIT\0", b"I", false),
     ] {
         wire.sent(b'Q', sql.as_bytes());
-        wire.received(b'C', tag.as_bytes());
-        wire.received(b'Z', state);
+        wire.received(b'C', tag.as_bytes(), &mut Moment::default());
+        wire.received(b'Z', state, &mut Moment::default());
         assert_eq!(wire.rolled_back(), rolled_back, "{sql}");
     }
 }
@@ -70,10 +70,10 @@ fn an_error_belongs_to_the_statement_that_the_server_was_at() {
     wire.sent(b'P', b"a\0SELECT broken\0\0\0");
     wire.sent(b'S', b"");
     wire.sent(b'Q', b"SELECT 1\0");
-    wire.received(b'E', &error("42703", "ERROR"));
-    wire.received(b'Z', b"I");
-    wire.received(b'C', b"SELECT 1\0");
-    wire.received(b'Z', b"I");
+    wire.received(b'E', &error("42703", "ERROR"), &mut Moment::default());
+    wire.received(b'Z', b"I", &mut Moment::default());
+    wire.received(b'C', b"SELECT 1\0", &mut Moment::default());
+    wire.received(b'Z', b"I", &mut Moment::default());
     let seen: Vec<_> = seen.lock().iter().map(|s| (s.sql.to_string(), s.affected())).collect();
     assert_eq!(seen, [("SELECT broken".into(), None), ("SELECT 1".into(), Some(1))]);
 }
@@ -85,10 +85,10 @@ fn an_implicit_commit_that_fails_names_its_statement() {
     wire.sent(b'B', b"\0a\0");
     wire.sent(b'E', b"\0\0\0\0\0");
     wire.sent(b'S', b"");
-    wire.received(b'1', b"");
-    wire.received(b'C', b"INSERT 0 1\0");
-    wire.received(b'E', &error("23503", "ERROR"));
-    wire.received(b'Z', b"I");
+    wire.received(b'1', b"", &mut Moment::default());
+    wire.received(b'C', b"INSERT 0 1\0", &mut Moment::default());
+    wire.received(b'E', &error("23503", "ERROR"), &mut Moment::default());
+    wire.received(b'Z', b"I", &mut Moment::default());
     let seen = seen.lock();
     assert_eq!((&*seen[1].sql, &seen[1].end), ("INSERT", &End::Failed { sqlstate: SqlState(*b"23503") }));
 }
@@ -103,7 +103,7 @@ async fn a_farewell_wakes_who_waits_for_the_answer_and_what_came_behind_it_is_lo
         async move { wire.until_idle().await }
     });
     tokio::task::yield_now().await;
-    wire.received(b'E', &error("57P01", "FATAL"));
+    wire.received(b'E', &error("57P01", "FATAL"), &mut Moment::default());
     waiting.await.unwrap();
     wire.close(None);
     let ends: Vec<_> = seen.lock().iter().map(|s| s.end.clone()).collect();
@@ -114,8 +114,8 @@ async fn a_farewell_wakes_who_waits_for_the_answer_and_what_came_behind_it_is_lo
 #[test]
 fn the_worst_fault_of_a_call_is_kept_and_forgotten_with_it() {
     let (wire, _) = wire();
-    wire.received(b'E', &error("57P01", "FATAL"));
-    wire.received(b'E', &error("23505", "ERROR"));
+    wire.received(b'E', &error("57P01", "FATAL"), &mut Moment::default());
+    wire.received(b'E', &error("23505", "ERROR"), &mut Moment::default());
     let fault = wire.fault().unwrap();
     assert_eq!((fault.kind, fault.sqlstate), (FaultKind::ConnectionLost, Some(SqlState(*b"57P01"))));
     assert!(wire.is_closed(), "a session that was ended is given to nobody");
@@ -126,8 +126,8 @@ fn the_worst_fault_of_a_call_is_kept_and_forgotten_with_it() {
 #[test]
 fn a_serialization_failure_on_a_standby_is_a_conflict() {
     let (wire, _) = wire();
-    wire.received(b'S', b"in_hot_standby\0on\0");
-    wire.received(b'E', &error("40001", "ERROR"));
+    wire.received(b'S', b"in_hot_standby\0on\0", &mut Moment::default());
+    wire.received(b'E', &error("40001", "ERROR"), &mut Moment::default());
     assert_eq!(wire.fault().map(|f| f.kind), Some(FaultKind::RecoveryConflict));
 }
 
@@ -137,20 +137,20 @@ fn pipelined_statements_end_in_order_with_their_own_rows() {
     for (name, sql) in [("a", "SELECT a"), ("b", "SELECT b")] {
         wire.sent(b'P', format!("{name}\0{sql}\0\0\0").as_bytes());
         wire.sent(b'S', b"");
-        wire.received(b'1', b"");
-        wire.received(b'Z', b"I");
+        wire.received(b'1', b"", &mut Moment::default());
+        wire.received(b'Z', b"I", &mut Moment::default());
     }
     for name in ["a", "b"] {
         wire.sent(b'B', format!("\0{name}\0").as_bytes());
         wire.sent(b'E', b"\0\0\0\0\0");
         wire.sent(b'S', b"");
     }
-    wire.received(b'D', b"");
-    wire.received(b'D', b"");
-    wire.received(b'C', b"SELECT 2\0");
-    wire.received(b'Z', b"I");
-    wire.received(b'E', &error("22012", "ERROR"));
-    wire.received(b'Z', b"I");
+    wire.received(b'D', b"", &mut Moment::default());
+    wire.received(b'D', b"", &mut Moment::default());
+    wire.received(b'C', b"SELECT 2\0", &mut Moment::default());
+    wire.received(b'Z', b"I", &mut Moment::default());
+    wire.received(b'E', &error("22012", "ERROR"), &mut Moment::default());
+    wire.received(b'Z', b"I", &mut Moment::default());
     let seen = seen.lock();
     assert_eq!((&*seen[0].sql, seen[0].rows, seen[0].affected()), ("SELECT a", 2, Some(2)));
     assert!(seen[0].first_row.is_some());
@@ -161,9 +161,9 @@ fn pipelined_statements_end_in_order_with_their_own_rows() {
 fn a_script_reports_each_of_its_statements() {
     let (wire, seen) = wire();
     wire.sent(b'Q', b"BEGIN; UPDATE t\0");
-    wire.received(b'C', b"BEGIN\0");
-    wire.received(b'C', b"UPDATE 3\0");
-    wire.received(b'Z', b"T");
+    wire.received(b'C', b"BEGIN\0", &mut Moment::default());
+    wire.received(b'C', b"UPDATE 3\0", &mut Moment::default());
+    wire.received(b'Z', b"T", &mut Moment::default());
     assert_eq!(seen.lock().iter().map(|s| s.affected()).collect::<Vec<_>>(), [None, Some(3)]);
 }
 
