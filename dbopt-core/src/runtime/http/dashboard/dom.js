@@ -31,6 +31,21 @@ export function ago(value) {
   return `${Math.floor(value / 3600)} h ago`;
 }
 
+export const later = (value) => (value > 7200 ? `${number(value / 3600)} h` : value > 120 ? `${number(value / 60)} min` : seconds(value));
+
+/** A table of its own name: `heads` are texts with the class of their column, a cell is a text, or an array of its own class and what is in it. */
+export function table(name, heads, lines) {
+  const kind = (value) => (value ? { class: value } : {});
+  const head = make("tr", {}, ...heads.map(([text, column]) => make("th", kind(column), text)));
+  // On a phone a line may be a card, whose cells say what they are.
+  const cell = (one, i) => {
+    const [own, ...content] = Array.isArray(one) ? one : [heads[i][1], one];
+    return make("td", { ...kind(own), "data-label": heads[i][0] }, ...content);
+  };
+  const rows = lines.map((line) => make("tr", {}, ...line.map(cell)));
+  return make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": name }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)));
+}
+
 /** In place of a table: why there is nothing in it, or what there is to say about it. */
 export const note = (text) => make("p", { class: "none" }, text);
 

@@ -1,4 +1,4 @@
-import { $, ago, bytes, make, note, number, seconds } from "./dom.js";
+import { $, ago, bytes, later, make, note, number, table } from "./dom.js";
 
 /** Who says that it helps. */
 function verified({ by, why_not }) {
@@ -28,16 +28,6 @@ function served(one) {
   const places = one.places.map((place) => `${place.method}${place.at ? ` ${place.at}` : ""}`).join(", ");
   return make("li", {}, places ? make("strong", {}, places) : null, make("code", {}, one.sql));
 }
-
-/** On a phone each line is a card, and each cell says what it is. */
-function table(name, heads, lines) {
-  const head = make("thead", {}, make("tr", {}, ...heads.map(([text, kind]) => make("th", kind ? { class: kind } : {}, text))));
-  const cell = ([kind, ...content], i) => make("td", { class: kind, "data-label": heads[i][0] }, ...content);
-  const rows = lines.map((cells) => make("tr", {}, ...cells.map(cell)));
-  return make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": name }, make("table", {}, head, make("tbody", {}, ...rows)));
-}
-
-const later = (value) => (value > 7200 ? `${number(value / 3600)} h` : value > 120 ? `${number(value / 60)} min` : seconds(value));
 
 const missing = (all) => table("Missing indexes", [["missing"], ["cost before", "n"], ["after", "n"], ["size", "n"], ["writes/s", "n"], ["verified"], ["for"]], all.map((one) => {
   const first = one.serves[0];

@@ -1,10 +1,4 @@
-import { $, ago, make, note, number, percent, seconds } from "./dom.js";
-
-function table(heads, lines) {
-  return make("div", { class: "wide" }, make("table", {},
-    make("thead", {}, make("tr", {}, ...heads.map(([head, kind]) => make("th", kind ? { class: kind } : {}, head)))),
-    make("tbody", {}, ...lines.map((line) => make("tr", {}, ...line.map((cell, i) => make("td", heads[i][1] ? { class: heads[i][1] } : {}, cell)))))));
-}
+import { $, ago, make, note, number, percent, seconds, table } from "./dom.js";
 
 export function drawMethods(status) {
   const merged = new Map();
@@ -29,23 +23,23 @@ export function drawTables(status) {
   const circuits = status.nodes.flatMap((node) => node.pools.map((pool) => [node.name, pool]));
   const open = circuits.filter(([, pool]) => pool.circuit.state !== "closed");
   $("#circuits > div").replaceChildren(open.length
-    ? table([["node"], ["lane"], ["state"], ["cause"], ["tested in", "n"]], open.map(([name, pool]) => [
+    ? table("Open circuits", [["node"], ["lane"], ["state"], ["cause"], ["tested in", "n"]], open.map(([name, pool]) => [
         name, pool.lane, pool.circuit.state.replace("_", "-"), pool.circuit.cause ?? "", pool.circuit.test_in_seconds === null ? "" : seconds(pool.circuit.test_in_seconds)]))
     : note(`All ${circuits.length} are closed.`));
 
   const limits = status.limits;
   const refused = limits.methods.filter((one) => one.refused > 0).sort((one, other) => other.refused - one.refused).slice(0, 10);
   $("#limits > div").replaceChildren(...(limits.limits.length ? [
-    table([["limit"], ["scope"], ["rate"], ["callers", "n"]], limits.limits.map((one) => [one.name, one.scope, one.rates, number(one.callers)])),
+    table("Limits", [["limit"], ["scope"], ["rate"], ["callers", "n"]], limits.limits.map((one) => [one.name, one.scope, one.rates, number(one.callers)])),
     refused.length
-      ? table([["refused by"], ["scope"], ["refused", "n"], ["admitted", "n"]], refused.map((one) => [one.method, one.scope, number(one.refused), number(one.admitted)]))
+      ? table("Methods that were refused", [["refused by"], ["scope"], ["refused", "n"], ["admitted", "n"]], refused.map((one) => [one.method, one.scope, number(one.refused), number(one.admitted)]))
       : note("No call was refused."),
   ] : [note("No limit was used yet.")]));
 
   const cache = status.cache;
   const lookups = cache.l1_hits + cache.l1_misses;
   $("#cache > div").replaceChildren(
-    lookups || cache.l1_entries ? table([["layer"], ["hits", "n"], ["misses", "n"], ["hit rate", "n"]], [
+    lookups || cache.l1_entries ? table("Layers of the cache", [["layer"], ["hits", "n"], ["misses", "n"], ["hit rate", "n"]], [
       ["memory", number(cache.l1_hits), number(cache.l1_misses), percent(lookups ? (100 * cache.l1_hits) / lookups : null)],
       [`Redis (${cache.redis})`, number(cache.l2_hits), number(cache.l2_misses), percent(cache.l2_hits + cache.l2_misses ? (100 * cache.l2_hits) / (cache.l2_hits + cache.l2_misses) : null)],
     ]) : note("Nothing was looked up yet."),
