@@ -1,5 +1,6 @@
 //! How Patroni is asked: HTTP/1.0, a connection for each question, as its server wants it.
 
+use super::answer::Listed;
 use crate::secret::Secret;
 
 /// Where a member's REST API is.
@@ -36,6 +37,11 @@ impl Address {
             return Err("names no host: write it as http://db1:8008".into());
         }
         Ok(Address { base: format!("{scheme}{place}"), credentials: Secret::new(credentials) })
+    }
+
+    /// Where a member listens, by the word of whoever listed it.
+    pub(super) fn of(member: &Listed) -> Option<Self> {
+        Address::new(&Secret::new(&**member.api.as_ref()?)).ok()
     }
 
     /// The same place, addressed as whoever has the credentials of `other`.

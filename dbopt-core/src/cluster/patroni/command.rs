@@ -10,7 +10,6 @@ use super::answer::{ClusterAnswer, Listed};
 use super::ask::{Address, Answer, Http};
 use super::config::PatroniConfig;
 use crate::backend::Upstream;
-use crate::secret::Secret;
 
 /// How long an order may take: Patroni answers when it is done, and gives up by itself before that.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -127,8 +126,9 @@ impl Patroni {
         if listed.leader().is_some_and(|leader| *leader.name == *name) {
             return impossible(format!("`{name}` is the leader: nothing could be copied to it"));
         }
-        let own = member.api.as_ref().and_then(|api| Address::new(&Secret::new(&**api)).ok());
-        let Some(own) = own else { return impossible(format!("Patroni does not tell where `{name}` listens")) };
+        let Some(own) = Address::of(member) else {
+            return impossible(format!("Patroni does not tell where `{name}` listens"));
+        };
         // The member itself has to be asked, with the credentials of whoever listed it.
         self.order(&own.with_credentials_of(asked), "/reinitialize", &json!({ "force": true }).to_string()).await
     }
@@ -136,29 +136,30 @@ impl Patroni {
     /// The leader's own address if it answers there, else that of whoever listed it. Only the member that is asked acts at once: the leader
     /// finds another one's order in its next round, up to `loop_wait` later.
     async fn nearest_to(&self, leader: &Listed, asked: &Address) -> Address {
-        let own = leader.api.as_ref().and_then(|api| Address::new(&Secret::new(&**api)).ok());
-        let Some(own) = own.filter(|own| own.base != asked.base) else { return asked.clone() };
+        let Some(own) = Address::of(leader).filter(|own| own.base != asked.base) else { return asked.clone() };
         let known = self.addresses.iter().find(|address| address.base == own.base).cloned();
         let own = known.unwrap_or_else(|| own.with_credentials_of(asked));
-        let answer = timeout(self.limit, self.http.get(&own, "/cluster")).await;
-        let is_there = matches!(&answer, Ok(Ok(answer)) if ClusterAnswer::read(&answer.text).is_ok());
-        if is_there { own } else { asked.clone() }
+        if self.listed_by(&own).await.is_ok() { own } else { asked.clone() }
     }
 
     async fn list(&self) -> Result<(&Address, ClusterAnswer), PatroniError> {
         let mut last = String::new();
         for address in &self.addresses {
-            let answer = match timeout(self.limit, self.http.get(address, "/cluster")).await {
-                Ok(Ok(answer)) => ClusterAnswer::read(&answer.text),
-                Ok(Err(why)) => Err(why.why),
-                Err(_) => Err(format!("no answer within {:?}", self.limit)),
-            };
-            match answer {
+            match self.listed_by(address).await {
                 Ok(listed) => return Ok((address, listed)),
                 Err(why) => last = format!("{}: {why}", address.base),
             }
         }
         Err(PatroniError::Silent(last))
+    }
+
+    /// What the member at an address lists.
+    async fn listed_by(&self, address: &Address) -> Result<ClusterAnswer, String> {
+        match timeout(self.limit, self.http.get(address, "/cluster")).await {
+            Ok(Ok(answer)) => ClusterAnswer::read(&answer.text),
+            Ok(Err(why)) => Err(why.why),
+            Err(_) => Err(format!("no answer within {:?}", self.limit)),
+        }
     }
 
     async fn order(&self, address: &Address, path: &str, body: &str) -> Result<String, PatroniError> {

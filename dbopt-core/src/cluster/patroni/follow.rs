@@ -17,7 +17,6 @@ use super::settled::{self, Checked, Settled, Stand};
 use crate::backend::Upstream;
 use crate::cluster::{Cluster, Config, Mode};
 use crate::random;
-use crate::secret::Secret;
 
 /// So many rounds without any answer, and Patroni's last word does not hold any more.
 const SILENT_ROUNDS: u32 = 3;
@@ -245,7 +244,7 @@ impl Follower {
     /// Notes which address is the leader's, if it is one of the settings'.
     fn note_leader(&mut self, listed: &ClusterAnswer) {
         let Some(leader) = listed.leader() else { return };
-        let api = leader.api.as_ref().and_then(|api| Address::new(&Secret::new(&**api)).ok());
+        let api = Address::of(leader);
         let is_it = |address: &Address| api.as_ref().is_some_and(|api| api.base == address.base);
         let address = self.addresses.iter().position(is_it);
         if address != self.leader {
@@ -256,7 +255,7 @@ impl Follower {
     /// What all members say of themselves, each asked at its own address.
     async fn stands(&self) -> Vec<Stand> {
         let mut all: BTreeMap<String, Address> = BTreeMap::new();
-        let listed = self.known.iter().filter_map(|member| Address::new(&Secret::new(&**member.api.as_ref()?)).ok());
+        let listed = self.known.iter().filter_map(Address::of);
         for address in self.addresses.iter().cloned().chain(listed) {
             all.entry(address.base.clone()).or_insert(address);
         }
