@@ -12,12 +12,11 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
-const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL statement_timeout = '500ms'; \
-                     SET LOCAL lock_timeout = '100ms'";
+/// What is asked changes nothing and holds nobody up.
+const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL statement_timeout = '500ms'; SET LOCAL lock_timeout = '100ms'";
 
-/// The planner sees the values where it is asked with them.
-const BEGIN_WITH_VALUES: &str =
-    "BEGIN READ ONLY; SET LOCAL statement_timeout = '500ms'; SET LOCAL lock_timeout = '100ms'";
+/// Without values the planner makes a plan for any.
+const FOR_ANY_VALUES: &str = "SET LOCAL plan_cache_mode = force_generic_plan";
 
 /// What changes with ANALYZE, with a growth by a tenth, and with each change of a table or its indexes: on a standby, too, where nobody counts when it was analyzed.
 /// Of the statistics those parts that hold no values.
@@ -39,7 +38,7 @@ struct Marked {
 
 /// A mark of each table of these names that is there.
 pub(crate) async fn table_marks(conn: &mut AsyncPgConnection, tables: &[String]) -> QueryResult<Vec<(String, String)>> {
-    conn.batch_execute(BEGIN_WITH_VALUES).await?;
+    conn.batch_execute(BEGIN).await?;
     let told = diesel::sql_query(MARKS).bind::<Array<Text>, _>(tables).load::<Marked>(conn).await;
     conn.batch_execute("ROLLBACK").await?;
     told.map(|all| all.into_iter().map(|Marked { name, mark }| (name, mark)).collect())
@@ -52,7 +51,7 @@ pub(crate) async fn explain_with(
     statement: &str,
     values: &[BoundValue<'_>],
 ) -> QueryResult<String> {
-    conn.batch_execute(BEGIN_WITH_VALUES).await?;
+    conn.batch_execute(BEGIN).await?;
     let mut asked = diesel::sql_query(format!("EXPLAIN (FORMAT JSON) {statement}")).into_boxed::<Pg>();
     for value in values {
         asked = bound::bind(asked, *value);
@@ -75,7 +74,7 @@ pub(crate) async fn explain(
     types: &[&'static str],
     params: u16,
 ) -> QueryResult<String> {
-    conn.batch_execute(BEGIN).await?;
+    conn.batch_execute(&format!("{BEGIN}; {FOR_ANY_VALUES}")).await?;
     let types = if types.is_empty() { String::new() } else { format!(" ({})", types.join(", ")) };
     let prepared = diesel::sql_query(format!("PREPARE dbopt_plan{types} AS {statement}")).execute(conn).await;
     let told = match &prepared {
