@@ -35,14 +35,18 @@ impl IndexAdvisor {
 
 /// All that a look takes: it does not keep the runtime alive.
 struct Look {
-    advisor: Arc<dyn Advisor>,
-    primary: Arc<Endpoint>,
+    /// Who is asked about which server, or why nobody is.
+    at: Result<(Arc<dyn Advisor>, Arc<Endpoint>), String>,
     insight: Arc<Insight>,
 }
 
 impl Look {
     async fn run(self) -> Result<(), String> {
-        let Look { advisor, primary, insight } = self;
+        let Look { at, insight } = self;
+        let (advisor, primary) = match at {
+            Ok(at) => at,
+            Err(why) => return tell(&insight, Duration::ZERO, Err(why)),
+        };
         let known = insight.clone();
         let begin = Instant::now();
         let told = match spawn_blocking(move || Workload::of_insight(&known.status())).await {
@@ -79,19 +83,20 @@ impl<B: Backend> Runtime<B> {
     /// # Cancel safety
     /// Dropped, it leaves nothing behind, and what was known before stays.
     pub async fn advise_indexes(&self) -> Result<(), String> {
-        match self.look_at_indexes() {
-            Ok(look) => look.run().await,
-            Err(why) => tell(&self.insight, Duration::ZERO, Err(why)),
-        }
+        self.look_at_indexes().run().await
     }
 
-    fn look_at_indexes(&self) -> Result<Look, String> {
+    fn look_at_indexes(&self) -> Look {
+        Look { at: self.where_to_look(), insight: self.insight.clone() }
+    }
+
+    fn where_to_look(&self) -> Result<(Arc<dyn Advisor>, Arc<Endpoint>), String> {
         let IndexAdvisor { advisor, sites } = &self.index_advisor;
         let advisor = advisor.clone().ok_or(NO_ADVISOR)?;
         let primary = self.cluster.topology().primary.and_then(|primary| sites.get(primary)).map(Site::endpoint);
         let primary =
             primary.ok_or("no primary is known at the moment: the writes that an index costs are counted there")?;
-        Ok(Look { advisor, primary, insight: self.insight.clone() })
+        Ok((advisor, primary))
     }
 
     /// Whether anybody looks; if not, the status says why.
@@ -123,12 +128,8 @@ pub(super) async fn look_again<B: Backend>(runtime: Weak<Runtime<B>>, every: Dur
         sleep(wait_now).await;
         let Some(strong) = runtime.upgrade() else { return };
         let look = strong.look_at_indexes();
-        let insight = strong.insight.clone();
         drop(strong);
-        let done = match look {
-            Ok(look) => look.run().await,
-            Err(why) => tell(&insight, Duration::ZERO, Err(why)),
-        };
+        let done = look.run().await;
         wait = if done.is_ok() { every } else { AGAIN.min(every) };
     }
 }

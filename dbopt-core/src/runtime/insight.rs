@@ -113,8 +113,8 @@ impl<B: Backend> Planner<B> {
                 self.ask(insight, &question).await;
             }
             let mut for_values = None;
-            if let Some((sql, values)) = run.with_values()
-                && insight.wants_plan_for_values(&run)
+            if insight.wants_plan_for_values(&run)
+                && let Some((sql, values)) = run.with_values()
                 && self.is_my_turn(insight)
             {
                 for_values = insight.planned_with(&run, self.explain_with(sql, &values).await);
