@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
+use super::binds::Binds;
 use super::plans;
 use super::shape::{Kind, Shape};
 use super::values;
@@ -355,22 +356,14 @@ impl Known {
     }
 }
 
-fn hash_identifying(hasher: &mut impl Hasher, binds: &[u8], identifying: u64) -> Option<()> {
-    let formats = u16::from_be_bytes(*binds.first_chunk()?);
-    let mut rest = binds.get(2 + 2 * usize::from(formats)..)?;
-    let count = u16::from_be_bytes(*rest.first_chunk()?);
-    rest = &rest[2..];
-    for i in 0..count.min(64) {
-        let length = i32::from_be_bytes(*rest.first_chunk()?);
-        rest = &rest[4..];
-        let value = rest.get(..length.max(0) as usize).unwrap_or(rest);
+fn hash_identifying(hasher: &mut impl Hasher, binds: &[u8], identifying: u64) {
+    let Some(binds) = Binds::of(binds) else { return };
+    for (i, bound) in binds.values().take(64).enumerate() {
         if identifying & (1 << i) != 0 {
-            hasher.write_i32(length);
-            hasher.write(value);
+            hasher.write_i32(bound.length);
+            hasher.write(bound.bytes);
         }
-        rest = &rest[value.len()..];
     }
-    Some(())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod advice;
 pub mod advise;
 mod advised;
+mod binds;
 mod config;
 mod findings;
 mod fingerprint;

@@ -1,5 +1,6 @@
 //! Bound values: as text, for those who ask for them with `insight.values`, and as they are, for the planner. Pure.
 
+use super::binds::{Binds, Bound};
 use crate::backend::BoundValue;
 
 /// A value is shown up to this length.
@@ -7,58 +8,27 @@ const SHOWN: usize = 100;
 
 /// The values in what follows the names of a Bind message; it may be cut.
 pub(super) fn shown(binds: &[u8], types: &[u32]) -> Vec<String> {
-    let mut all = Vec::new();
-    let _cut = gather(binds, types, &mut all);
-    all
-}
-
-fn gather(binds: &[u8], types: &[u32], all: &mut Vec<String>) -> Option<()> {
-    let number = |at: usize| Some(usize::from(u16::from_be_bytes(*binds.get(at..)?.first_chunk()?)));
-    let formats = number(0)?;
-    let is_binary = |i: usize| match formats {
-        0 => Some(false),
-        1 => Some(number(2)? == 1),
-        _ => Some(number(2 + 2 * i)? == 1),
+    let Some(binds) = Binds::of(binds) else { return Vec::new() };
+    let show = |(place, bound): (usize, Bound<'_>)| match bound {
+        Bound { length: ..0, .. } => "NULL".into(),
+        Bound { bytes, .. } if binds.is_binary(place) => binary(bytes, types.get(place).copied().unwrap_or(0)),
+        Bound { bytes, .. } => text(bytes),
     };
-    let mut at = 2 + 2 * formats;
-    let count = number(at)?;
-    at += 2;
-    for i in 0..count {
-        let length = i32::from_be_bytes(*binds.get(at..)?.first_chunk()?);
-        at += 4;
-        let Ok(length) = usize::try_from(length) else {
-            all.push("NULL".into());
-            continue;
-        };
-        let value = binds.get(at..(at + length).min(binds.len()))?;
-        at += length;
-        all.push(match is_binary(i)? {
-            true => binary(value, types.get(i).copied().unwrap_or(0)),
-            false => text(value),
-        });
-    }
-    Some(())
+    binds.values().enumerate().map(show).collect()
 }
 
 /// All values in what follows the names of a Bind message; nothing if its end is missing, or one of them is not in binary form.
 pub(super) fn whole<'b>(binds: &'b [u8], types: &[u32]) -> Option<Vec<BoundValue<'b>>> {
-    let number = |at: usize| Some(usize::from(u16::from_be_bytes(*binds.get(at..)?.first_chunk()?)));
-    let formats = number(0)?;
-    let count = number(2 + 2 * formats)?;
-    let are_binary = (0..formats).all(|i| number(2 + 2 * i) == Some(1)) && (formats == 1 || formats == count);
-    let mut rest = binds.get(4 + 2 * formats..).filter(|_| are_binary || count == 0)?;
-    let mut all = Vec::with_capacity(count);
-    for i in 0..count {
-        let length = i32::from_be_bytes(*rest.first_chunk()?);
-        rest = &rest[4..];
-        let bytes = match usize::try_from(length) {
-            Ok(length) => Some(rest.split_at_checked(length)?),
-            Err(_) => None,
-        };
-        rest = bytes.map_or(rest, |(_, behind)| behind);
-        all.push(BoundValue { kind: types.get(i).copied().unwrap_or(0), bytes: bytes.map(|(value, _)| value) });
+    let binds = Binds::of(binds).filter(|binds| (0..binds.count()).all(|place| binds.is_binary(place)))?;
+    let mut all = Vec::with_capacity(binds.count());
+    for (place, bound) in binds.values().enumerate() {
+        if !bound.is_whole() {
+            return None;
+        }
+        let bytes = (bound.length >= 0).then_some(bound.bytes);
+        all.push(BoundValue { kind: types.get(place).copied().unwrap_or(0), bytes });
     }
-    Some(all)
+    (all.len() == binds.count()).then_some(all)
 }
 
 fn text(value: &[u8]) -> String {
