@@ -25,24 +25,22 @@ pub(super) enum What<'a> {
     Calls,
 }
 
-impl What<'_> {
-    /// The statement's name.
-    fn statement(&self) -> Option<u64> {
-        match self {
-            What::Statement(fingerprint) => Some(fingerprint.id()),
-            What::Calls => None,
-        }
-    }
-
+/// What of [`What`] is compared and kept.
+#[derive(Debug, Clone, Copy)]
+struct Key {
+    /// The name of the statement; none for calls of a cached method.
+    statement: Option<u64>,
     /// Whether running it again with other values could have been one run.
-    fn counts(&self) -> bool {
-        match self {
-            What::Statement(fingerprint) => {
-                let shape = &fingerprint.shape;
-                shape.kind != Kind::Utility && shape.has_table && !shape.batch && !shape.own && shape.statements == 1
-            }
-            What::Calls => true,
-        }
+    counts: bool,
+}
+
+impl Key {
+    fn of(what: What<'_>) -> Self {
+        let What::Statement(fingerprint) = what else { return Key { statement: None, counts: true } };
+        let shape = &fingerprint.shape;
+        let counts =
+            shape.kind != Kind::Utility && shape.has_table && !shape.batch && !shape.own && shape.statements == 1;
+        Key { statement: Some(fingerprint.id()), counts }
     }
 }
 
@@ -95,6 +93,8 @@ impl Streak {
 /// The streaks of one context.
 #[derive(Debug, Default)]
 pub(super) struct Streaks {
+    /// The first run, as long as it is the only one: most calls run one statement, which is no streak.
+    first: Option<(Option<&'static Op>, Key, Run)>,
     all: Vec<Streak>,
     /// The method that ran last.
     last: Option<&'static Op>,
@@ -119,22 +119,41 @@ impl Streaks {
         run: Run,
         threshold: usize,
     ) -> Option<&Streak> {
+        let key = Key::of(what);
+        match self.first.take() {
+            None if self.all.is_empty() && threshold > 1 => {
+                self.first = Some((op, key, run));
+                return None;
+            }
+            None => {}
+            Some((op, key, run)) => drop(self.count(op, key, run, threshold)),
+        }
+        let at = self.count(op, key, run, threshold)?;
+        let streak = &mut self.all[at];
+        if let What::Statement(fingerprint) = what {
+            streak.fingerprint = Some(fingerprint.clone());
+        }
+        Some(streak)
+    }
+
+    /// Counts a run; gives the place of its streak when others should know of it, for the first time.
+    fn count(&mut self, op: Option<&'static Op>, key: Key, run: Run, threshold: usize) -> Option<usize> {
         let before = self.last;
         self.last = op.or(before);
-        if let (What::Statement(_), Some(calls)) = (what, self.position(op, None)) {
+        if let (Some(_), Some(calls)) = (key.statement, self.position(op, None)) {
             self.all[calls].statements += 1;
             self.all[calls].took += run.took;
         }
-        if threshold == 0 || !what.counts() {
+        if threshold == 0 || !key.counts {
             return None;
         }
-        let at = match self.position(op, what.statement()) {
+        let at = match self.position(op, key.statement) {
             Some(at) => at,
             None if self.all.len() < MOST => {
                 let outer = before.filter(|before| !same(Some(before), op)).and_then(|before| self.origin(before));
                 self.all.push(Streak {
                     op,
-                    statement: what.statement(),
+                    statement: key.statement,
                     fingerprint: None,
                     outer,
                     runs: 0,
@@ -171,10 +190,7 @@ impl Streaks {
         }
         let streak = &mut self.all[at];
         streak.told = Some((streak.runs, streak.lost()));
-        if let What::Statement(fingerprint) = what {
-            streak.fingerprint = Some(fingerprint.clone());
-        }
-        Some(streak)
+        Some(at)
     }
 
     /// The streak of a statement, or of calls, of one method.
@@ -206,6 +222,7 @@ impl Streaks {
 
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
+        self.first = None;
         if let Some(streak) = self.all.pop() {
             self.spare = streak.distinct;
             self.spare.clear();
