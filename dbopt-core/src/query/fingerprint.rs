@@ -245,6 +245,12 @@ impl Fingerprint {
         self.sample.is_some() && self.shape.params > 0 && !self.is_own() && !self.text.contains('?')
     }
 
+    fn used_now(&self, now: u32) {
+        if self.used_at() != now {
+            self.used.store(now, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn used_at(&self) -> u32 {
         self.used.load(Ordering::Relaxed)
     }
@@ -258,10 +264,13 @@ impl Fingerprint {
     }
 
     /// Counts one run, at the tick `now`.
-    pub(super) fn record(&self, now: u32, (op, place): (Option<&'static Op>, &Place), count: impl FnOnce(&Series)) {
-        if self.used_at() != now {
-            self.used.store(now, Ordering::Relaxed);
-        }
+    pub(super) fn record(
+        &self,
+        now: u32,
+        (op, place): (Option<&'static Op>, &Place),
+        count: impl FnOnce(&Arc<Series>),
+    ) {
+        self.used_now(now);
         let known = self.series.load();
         match known.iter().find(|series| is_of(series, op, place)) {
             Some(series) => count(series),
@@ -319,14 +328,41 @@ impl fmt::Debug for Fingerprint {
 }
 
 /// A text that was recognised: its fingerprint, and where in it values stand that say which rows are meant.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Known {
     pub(super) fingerprint: Arc<Fingerprint>,
     pub(super) identifying: u64,
     pub(super) literals: u64,
+    /// Where its first run was counted: on one connection it is mostly run by one method.
+    counted: OnceLock<Arc<Series>>,
+}
+
+impl Clone for Known {
+    /// The same text for another connection, which has its own place.
+    fn clone(&self) -> Self {
+        Known::new(self.fingerprint.clone(), self.identifying, self.literals)
+    }
 }
 
 impl Known {
+    pub(super) fn new(fingerprint: Arc<Fingerprint>, identifying: u64, literals: u64) -> Self {
+        Known { fingerprint, identifying, literals, counted: OnceLock::new() }
+    }
+
+    /// Counts one run under its own fingerprint, at the tick `now`.
+    pub(super) fn record(&self, now: u32, by: (Option<&'static Op>, &Place), count: impl FnOnce(&Series)) {
+        match self.counted.get().filter(|series| is_of(series, by.0, by.1)) {
+            Some(series) => {
+                self.fingerprint.used_now(now);
+                count(series);
+            }
+            None => self.fingerprint.record(now, by, |series| {
+                count(series);
+                let _known_already = self.counted.set(series.clone());
+            }),
+        }
+    }
+
     /// The statement without its values.
     pub fn fingerprint(&self) -> &Arc<Fingerprint> {
         &self.fingerprint
@@ -373,7 +409,7 @@ mod tests {
     fn known(sql: &str) -> Known {
         let shape = Shape::of(sql).unwrap();
         let (identifying, literals) = (shape.identifying, shape.literals);
-        Known { fingerprint: Arc::new(Fingerprint::new(shape, Some(sql))), identifying, literals }
+        Known::new(Arc::new(Fingerprint::new(shape, Some(sql))), identifying, literals)
     }
 
     fn binds(values: &[&[u8]]) -> Vec<u8> {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
 
-use super::fingerprint::{Fingerprint, Known, Outcome, Place, Times};
+use super::fingerprint::{Fingerprint, Known, Outcome, Place, Series, Times};
 use super::shape::Shape;
 use crate::op::Op;
 
@@ -132,11 +132,11 @@ impl Statistics {
     fn look_at(&self, sql: &str, cut: bool) -> Known {
         let shape = if cut { Some(Shape::of_beginning(sql)) } else { Shape::of(sql) };
         let Some(shape) = shape else {
-            return Known { fingerprint: self.unreadable.clone(), identifying: 0, literals: 0 };
+            return Known::new(self.unreadable.clone(), 0, 0);
         };
         let (identifying, literals) = (shape.identifying, shape.literals);
         let fingerprint = self.placed(shape.id, || Fingerprint::new(shape, (!cut).then_some(sql)));
-        Known { fingerprint, identifying, literals }
+        Known::new(fingerprint, identifying, literals)
     }
 
     /// The fingerprint of that name, or a new one if there is a place.
@@ -155,7 +155,7 @@ impl Statistics {
 
     /// What a statement is whose text was not seen.
     pub(super) fn unseen(&self) -> Known {
-        Known { fingerprint: self.unknown.clone(), identifying: 0, literals: 0 }
+        Known::new(self.unknown.clone(), 0, 0)
     }
 
     /// Counts one run; gives the fingerprint under which it is counted.
@@ -167,11 +167,18 @@ impl Statistics {
         slow: bool,
     ) -> std::borrow::Cow<'k, Arc<Fingerprint>> {
         use std::borrow::Cow;
+        let count = |series: &Series| series.record(times, rows, outcome, slow);
         let fingerprint = match known.fingerprint.is_retired() {
-            false => Cow::Borrowed(&known.fingerprint),
-            true => Cow::Owned(self.placed(known.fingerprint.id(), || known.fingerprint.again())),
+            false => {
+                known.record(self.now(), by, count);
+                Cow::Borrowed(&known.fingerprint)
+            }
+            true => {
+                let again = self.placed(known.fingerprint.id(), || known.fingerprint.again());
+                again.record(self.now(), by, |series| count(series));
+                Cow::Owned(again)
+            }
         };
-        fingerprint.record(self.now(), by, |series| series.record(times, rows, outcome, slow));
         if let Some(why) = self.why_skipped(&fingerprint, outcome) {
             self.skip(why);
         }

@@ -47,8 +47,7 @@ pub(super) struct Text {
 /// What was bound last.
 #[derive(Default)]
 struct Bound {
-    name: Vec<u8>,
-    /// What is prepared under that name, until it is run.
+    /// What is run: a portal that gives its rows in parts is run several times.
     text: Option<Arc<Text>>,
     identity: u64,
     /// Tells this Bind from those before and behind it.
@@ -211,9 +210,7 @@ impl Pending {
             }
             b'B' => self.binds(body),
             b'E' => {
-                // A portal that gives its rows in parts is run several times.
-                let text = self.bound.text.take().or_else(|| self.texts.get(&self.bound.name).cloned());
-                let text = text.unwrap_or_else(|| self.unseen());
+                let text = self.bound.text.clone().unwrap_or_else(|| self.unseen());
                 let mut run = Run::new(text, self.behalf());
                 run.trace(&self.server);
                 (run.identity, run.bind) = (self.bound.identity, self.bound.number);
@@ -240,11 +237,12 @@ impl Pending {
     /// A Bind message: which statement, and which rows it means.
     fn binds(&mut self, body: &[u8]) {
         let end = |from: usize| body.get(from..).and_then(|rest| rest.iter().position(|&b| b == 0)).map(|at| from + at);
-        let Some((portal, name)) = end(0).and_then(|portal| Some((portal, end(portal + 1)?))) else { return };
-        self.bound.name.clear();
-        self.bound.name.extend_from_slice(&body[portal + 1..name]);
+        let Some((portal, name)) = end(0).and_then(|portal| Some((portal, end(portal + 1)?))) else {
+            self.bound.text = None;
+            return;
+        };
         let values = &body[name + 1..];
-        self.bound.text = self.texts.get(&self.bound.name).cloned();
+        self.bound.text = self.texts.get(&body[portal + 1..name]).cloned();
         let known = self.bound.text.as_ref().and_then(|text| text.known.as_ref());
         self.bound.identity = known.map_or(0, |known| known.identity(values));
         self.bound.number = self.bound.number.wrapping_add(1);
