@@ -248,7 +248,7 @@ impl std::fmt::Debug for Statistics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::Lane;
+    use crate::op::{Intent, Lane};
     use std::time::Duration;
 
     fn run(statistics: &Statistics, sql: &str) -> Arc<Fingerprint> {
@@ -328,6 +328,32 @@ mod tests {
         statistics.record(&known, (None, &place), (&Times::default(), 0, Outcome::Cancelled), false);
         let skipped: Vec<_> = statistics.skipped().filter(|(_, n)| *n > 0).collect();
         assert_eq!(skipped, [("unreadable", 1), ("too_long", 1), ("script", 1), ("cancelled", 1)]);
+    }
+
+    #[test]
+    fn each_method_counts_for_itself_on_a_connection_that_serves_several() {
+        static BOARD: Op = Op::new("Flights::board", Intent::Read);
+        static SEATS: Op = Op::new("Flights::seats", Intent::Read);
+        let statistics = Statistics::new(1);
+        let known = statistics.recognise("SELECT a FROM t", false);
+        let place = |node: &str| Place { node: node.into(), lane: Lane::Read };
+        let count = |op, node| {
+            statistics
+                .record(&known, (op, &place(node)), (&Times::default(), 1, Outcome::Completed), false)
+                .into_owned()
+        };
+        for (op, node) in [(&BOARD, "a"), (&SEATS, "a"), (&BOARD, "a"), (&BOARD, "b")] {
+            count(Some(op), node);
+        }
+        let rows = |fingerprint: &Fingerprint| -> Vec<u64> {
+            fingerprint.all_series().iter().map(|series| series.counts().rows).collect()
+        };
+        assert_eq!(rows(known.fingerprint()), [2, 1, 1]);
+        // Where it was counted first is no place any more once it has lost its own.
+        (0..2 * IDLE).for_each(|_| statistics.tend());
+        let again = count(Some(&BOARD), "a");
+        assert!(!Arc::ptr_eq(&again, known.fingerprint()));
+        assert_eq!((rows(&again), rows(known.fingerprint())), (vec![1], vec![2, 1, 1]));
     }
 
     #[test]
