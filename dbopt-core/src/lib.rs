@@ -57,6 +57,7 @@ pub mod route;
 pub mod runtime;
 pub mod schema;
 pub mod secret;
+mod timer;
 
 pub use context::{Context, Token, independent, spawn};
 pub use error::Error;

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::budget::Budget;
 use super::config::Config;
@@ -22,6 +22,7 @@ use crate::backend::{Backend, Connection, Health, Site};
 use crate::breaker::{self, Admission, Circuit, CircuitStatus};
 use crate::error::Refusal;
 use crate::op::{Lane, Op};
+use crate::timer::Timer;
 
 /// The connections of one lane on one node.
 ///
@@ -71,6 +72,16 @@ pub(super) struct Caller<B: Backend> {
     pub(super) answer: oneshot::Sender<Result<Lease<B>, Refusal>>,
     op: &'static Op,
     may_wait: bool,
+}
+
+/// How a caller joined the queue.
+enum Joined {
+    /// Not at all: a connection came back since it last looked.
+    Late,
+    /// Those who have a connection bring it back: there is none to open.
+    AndOthersComeBack,
+    /// One may be to be opened.
+    AndOneIsWanted,
 }
 
 impl<B: Backend> Waiter for Caller<B> {
@@ -163,6 +174,17 @@ impl<B: Backend> Pool<B> {
         deadline: Instant,
         may_wait: bool,
     ) -> Result<Lease<B>, Refusal> {
+        self.acquire_with(&mut Timer::default(), op, deadline, may_wait).await
+    }
+
+    /// The same, with the timer of a call that goes on waiting for something else.
+    pub(crate) async fn acquire_with(
+        self: &Arc<Self>,
+        timer: &mut Timer,
+        op: &'static Op,
+        deadline: Instant,
+        may_wait: bool,
+    ) -> Result<Lease<B>, Refusal> {
         if !self.circuit.is_closed() {
             self.ask_circuit()?;
         }
@@ -171,17 +193,21 @@ impl<B: Backend> Pool<B> {
                 return Ok(lease);
             }
             let (answer, granted) = oneshot::channel();
-            if self.join_queue(Caller { answer, op, may_wait })? {
-                break granted;
+            match self.join_queue(Caller { answer, op, may_wait })? {
+                Joined::Late => {}
+                Joined::AndOthersComeBack => break granted,
+                Joined::AndOneIsWanted => {
+                    self.open_wanted();
+                    break granted;
+                }
             }
         };
-        self.open_wanted();
         let entered = Instant::now();
         let until = deadline.min(entered + self.config.acquire_timeout);
-        match timeout_at(until, granted).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(self.closed()),
-            Err(_) => Err(self.waited_in_vain(entered.elapsed())),
+        match timer.limit(until, granted).await {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(_)) => Err(self.closed()),
+            None => Err(self.waited_in_vain(entered.elapsed())),
         }
     }
 
@@ -227,8 +253,8 @@ impl<B: Backend> Pool<B> {
         }
     }
 
-    /// Queues the caller; false when a connection came back since it last looked.
-    fn join_queue(&self, caller: Caller<B>) -> Result<bool, Refusal> {
+    /// Queues the caller.
+    fn join_queue(&self, caller: Caller<B>) -> Result<Joined, Refusal> {
         let mut lobby = self.lobby.lock();
         if lobby.closed {
             return Err(self.closed());
@@ -237,7 +263,7 @@ impl<B: Backend> Pool<B> {
             return Err(self.not_served());
         }
         if lobby.waiting.is_empty() && !lobby.ready.is_empty() {
-            return Ok(false);
+            return Ok(Joined::Late);
         }
         let room = lobby.here + lobby.opening < lobby.limit && !lobby.short_of_room;
         if !caller.may_wait && (!room || !lobby.waiting.is_empty()) {
@@ -251,7 +277,11 @@ impl<B: Backend> Pool<B> {
             return Err(refusal);
         }
         match lobby.queue(caller, self.config.max_waiting) {
-            Ok(()) => Ok(true),
+            // The usual case of a busy pool, whose lock everybody wants.
+            Ok(()) if self.circuit.is_closed() && lobby.here > 0 && lobby.wanted() == 0 => {
+                Ok(Joined::AndOthersComeBack)
+            }
+            Ok(()) => Ok(Joined::AndOneIsWanted),
             Err(_) => Err(self.queue_full()),
         }
     }

@@ -177,8 +177,11 @@ impl<B: Backend> Call<'_, B> {
         }
         // A pooled connection may have died a moment ago: those that did are closed, and the next one is tried.
         loop {
-            let lent = pin!(pool.acquire(self.op, self.deadline, !context::must_not_queue()));
-            let lent = self.span.waits(|| runtime.cluster.name(target.node), target.lane, lent).await;
+            let may_wait = !context::must_not_queue();
+            let lent = {
+                let asked = pin!(pool.acquire_with(&mut self.timer, self.op, self.deadline, may_wait));
+                self.span.waits(|| runtime.cluster.name(target.node), target.lane, asked).await
+            };
             let mut lease = lent.map_err(Refused::Here)?;
             if self.is_outdated(target) {
                 lease.close();

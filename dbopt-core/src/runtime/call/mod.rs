@@ -31,6 +31,7 @@ use crate::observe::{MethodCalls, Outcome};
 use crate::op::Op;
 use crate::position::Position;
 use crate::route::{Plan, Target};
+use crate::timer::Timer;
 use after::After;
 pub use hedge::Begun;
 use hedge::Hedge;
@@ -44,6 +45,8 @@ pub struct Call<'a, B: Backend> {
     context: Option<Context>,
     started: Instant,
     deadline: Instant,
+    /// Set once it waits in a queue.
+    timer: Timer,
     plan: Option<Plan>,
     next: usize,
     at: Option<Target>,
@@ -106,6 +109,7 @@ impl<'a, B: Backend> Call<'a, B> {
             context,
             started,
             deadline,
+            timer: Timer::default(),
             plan: None,
             next: 0,
             at: None,
@@ -191,16 +195,25 @@ impl<'a, B: Backend> Call<'a, B> {
         let cluster = &self.runtime.cluster;
         let mut body = pin!(context::holding(self.op, body));
         let mut lost = pin!(cluster.lost(node));
-        let mut timer = pin!(sleep_until(until));
+        let Call { timer, span, .. } = self;
+        // One more is less to do than one moved, if none is registered yet.
+        let mut own = pin!((!timer.is_set()).then(|| sleep_until(until)));
+        if timer.is_set() {
+            timer.set(until);
+        }
         poll_fn(|cx| {
-            let _part = self.span.enter();
+            let _part = span.enter();
             if let Poll::Ready(result) = body.as_mut().poll(cx) {
                 return Poll::Ready(Attempt::Done(result));
             }
             if lost.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Attempt::NodeLost);
             }
-            timer.as_mut().poll(cx).map(|()| Attempt::OutOfTime)
+            let late = match own.as_mut().as_pin_mut() {
+                Some(own) => own.poll(cx),
+                None => timer.poll(cx),
+            };
+            late.map(|()| Attempt::OutOfTime)
         })
         .await
     }
