@@ -98,8 +98,6 @@ pub(super) struct Streaks {
     all: Vec<Streak>,
     /// The method that ran last.
     last: Option<&'static Op>,
-    /// The place of one streak's values, to be used again: most calls have one streak.
-    spare: Vec<u64>,
 }
 
 fn same(one: Option<&'static Op>, other: Option<&'static Op>) -> bool {
@@ -159,7 +157,7 @@ impl Streaks {
                     runs: 0,
                     took: Duration::ZERO,
                     statements: 0,
-                    distinct: std::mem::take(&mut self.spare),
+                    distinct: Vec::new(),
                     last: run.now,
                     told: None,
                 });
@@ -223,10 +221,6 @@ impl Streaks {
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         self.first = None;
-        if let Some(streak) = self.all.pop() {
-            self.spare = streak.distinct;
-            self.spare.clear();
-        }
         self.all.clear();
         self.last = None;
     }
