@@ -1,6 +1,7 @@
 //! Numbers for threads, so that what many of them count is written by each in a place of its own.
 
 use std::cell::Cell;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Threads that have a number of their own; all others share one.
@@ -13,6 +14,35 @@ pub(crate) const SHARED: usize = OWNERS;
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Alone<T>(pub(crate) T);
+
+/// A value for each of so many threads, made when it is first asked for. Of more threads than parts several share one.
+#[derive(Debug)]
+pub(crate) struct Parts<T, const N: usize>([OnceLock<Box<Alone<T>>>; N]);
+
+impl<T, const N: usize> Default for Parts<T, N> {
+    fn default() -> Self {
+        Parts([const { OnceLock::new() }; N])
+    }
+}
+
+impl<T: Default, const N: usize> Parts<T, N> {
+    /// This thread's part; with more threads than parts it may be another one's, too.
+    #[inline]
+    pub(crate) fn own(&self) -> &T {
+        self.at(number())
+    }
+
+    /// The part of the thread with this number.
+    #[inline]
+    pub(crate) fn at(&self, number: usize) -> &T {
+        &self.0[number % N].get_or_init(Box::default).0
+    }
+
+    /// All that were asked for so far.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().filter_map(|part| part.get().map(|part| &part.0))
+    }
+}
 
 /// This thread's number: no other thread that lives has it, unless it is [`SHARED`]. What its last owner wrote is seen by this one.
 #[inline]

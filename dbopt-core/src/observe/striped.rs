@@ -1,44 +1,32 @@
 //! A histogram that many threads write to at once.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::histogram::{Histogram, HistogramCounts};
-use crate::owner::{self, Alone, OWNERS, SHARED};
+use crate::owner::{self, OWNERS, Parts, SHARED};
 
 /// A histogram in parts, one for each thread that has written to it: there, recording is a search and two plain additions.
-#[derive(Debug)]
-pub(super) struct Striped([OnceLock<Box<Alone<Histogram>>>; OWNERS + 1]);
-
-impl Default for Striped {
-    fn default() -> Self {
-        Striped([const { OnceLock::new() }; OWNERS + 1])
-    }
-}
+#[derive(Debug, Default)]
+pub(super) struct Striped(Parts<Histogram, { OWNERS + 1 }>);
 
 impl Striped {
     /// Counts one duration.
     #[inline]
     pub(super) fn record(&self, duration: Duration) {
         let number = owner::number();
-        match self.0.get(number).and_then(OnceLock::get) {
-            Some(part) if number != SHARED => part.0.record_alone(duration),
-            _ => self.record_otherwise(number, duration),
+        let part = self.0.at(number);
+        if number == SHARED {
+            part.record(duration);
+        } else {
+            part.record_alone(duration);
         }
-    }
-
-    /// For a thread that has no part, or none yet.
-    #[cold]
-    fn record_otherwise(&self, number: usize, duration: Duration) {
-        let part = self.0[number.min(SHARED)].get_or_init(Box::default);
-        part.0.record(duration);
     }
 
     /// What all parts hold now.
     pub(super) fn counts(&self) -> HistogramCounts {
         let mut sum = HistogramCounts::default();
-        for part in self.0.iter().filter_map(OnceLock::get) {
-            sum.add(&part.0.counts());
+        for part in self.0.iter() {
+            sum.add(&part.counts());
         }
         sum
     }

@@ -16,7 +16,7 @@ use super::shape::{Kind, Shape};
 use super::values;
 use crate::observe::{Histogram, HistogramCounts};
 use crate::op::{Lane, Op};
-use crate::owner::{self, Alone};
+use crate::owner::Parts;
 
 /// A text longer than this is not kept whole, so nobody can ask for its plan.
 const SAMPLE: usize = 8 * 1024;
@@ -58,7 +58,7 @@ pub(super) struct Series {
     pub(super) op: Option<&'static Op>,
     pub(super) place: Place,
     /// One for each thread, as far as they reach, made at its first run: what one thread counts does not hold up another one.
-    parts: [OnceLock<Box<Alone<Part>>>; PARTS],
+    parts: Parts<Part, PARTS>,
     /// Refused, lost, cancelled.
     failures: [AtomicU64; 3],
 }
@@ -89,16 +89,11 @@ pub(super) struct Counts {
 
 impl Series {
     fn new(op: Option<&'static Op>, place: Place) -> Self {
-        Series { op, place, parts: [const { OnceLock::new() }; PARTS], failures: Default::default() }
-    }
-
-    /// This thread's part; with more threads than parts it may be another one's, too.
-    fn part(&self) -> &Part {
-        &self.parts[owner::number() % PARTS].get_or_init(Box::default).0
+        Series { op, place, parts: Parts::default(), failures: Default::default() }
     }
 
     pub(super) fn record(&self, times: &Times, rows: u64, outcome: Outcome, slow: bool) {
-        let part = self.part();
+        let part = self.parts.own();
         part.latency.record(times.total);
         add(&part.rows, rows);
         add(&part.slow, slow.into());
@@ -118,7 +113,7 @@ impl Series {
     pub(super) fn counts(&self) -> Counts {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut sum = Counts { failures: [0, 1, 2].map(|i| load(&self.failures[i])), ..Counts::default() };
-        for Alone(part) in self.parts.iter().filter_map(|part| part.get().map(AsRef::as_ref)) {
+        for part in self.parts.iter() {
             sum.latency.add(&part.latency.counts());
             sum.rows += load(&part.rows);
             sum.slow += load(&part.slow);
@@ -130,7 +125,7 @@ impl Series {
     }
 
     fn absorb(&self, other: &Counts) {
-        let part = self.part();
+        let part = self.parts.own();
         part.latency.absorb(&other.latency);
         add(&part.rows, other.rows);
         add(&part.slow, other.slow);
