@@ -17,6 +17,7 @@ use super::state::{NodeState, NodeView, Topology};
 use super::topology::{Memory, Places, Rules, Word};
 use super::trust::Patience;
 use crate::backend::Upstream;
+use crate::owner::{self, Alone};
 use crate::position::{Lsn, Position};
 
 /// A node to watch.
@@ -42,6 +43,9 @@ pub struct Cluster {
     born: Instant,
 }
 
+/// So many parts those are in who wait for the loss of a node.
+const LISTENERS: usize = 8;
+
 /// What is known of a node between two snapshots.
 #[derive(Debug, Default)]
 struct Signals {
@@ -55,11 +59,17 @@ struct Signals {
     vain_waits: AtomicU32,
     /// Until when nobody waits for it, in milliseconds of the cluster's own clock.
     behind_until: AtomicU64,
-    lost: Notify,
+    /// Every call waits for this: in parts, or each of them would wait for one lock twice.
+    lost: [Alone<Notify>; LISTENERS],
     recheck: Notify,
 }
 
 impl Signals {
+    /// Tells every call there.
+    fn is_lost(&self) {
+        self.lost.iter().for_each(|part| part.0.notify_waiters());
+    }
+
     /// Somebody else is there.
     fn forget(&self) {
         self.suspect.store(false, Ordering::Relaxed);
@@ -164,7 +174,7 @@ impl Cluster {
 
     /// Completes when, after this call, the node is found unreachable, or another one has become the primary in its place.
     pub fn lost(&self, node: usize) -> Notified<'_> {
-        self.signals[node].lost.notified()
+        self.signals[node].lost[owner::number() % LISTENERS].0.notified()
     }
 
     /// Notes that readers of the node see everything up to `position`.
@@ -325,14 +335,14 @@ impl Cluster {
             changed = true;
             log(old, new);
             if new.state == NodeState::Unreachable {
-                self.signals[i].lost.notify_waiters();
+                self.signals[i].is_lost();
             }
         }
         if let Some(takeover) = after.takeover.as_ref().filter(|_| before.takeover != after.takeover) {
             changed = true;
             // What still runs on the old one ends: it would be lost, and its callers told that it was done.
             if after.primary != Some(takeover.node) {
-                self.signals[takeover.node].lost.notify_waiters();
+                self.signals[takeover.node].is_lost();
             }
         }
         if changed {
