@@ -180,7 +180,7 @@ impl<B: Backend> Pool<B> {
     /// The same, with the timer of a call that goes on waiting for something else.
     pub(crate) async fn acquire_with(
         self: &Arc<Self>,
-        timer: &mut Timer,
+        timer: &mut Timer<'_>,
         op: &'static Op,
         deadline: Instant,
         may_wait: bool,

@@ -56,6 +56,7 @@ use crate::pool::{Budget, Demand, Pool, share_out};
 use crate::query::Insight;
 use crate::query::advise::Advisor;
 use crate::route::balance::Balancer;
+use crate::timer::Timers;
 use advice::IndexAdvisor;
 use balancing::StandIns;
 use bulkhead::Bulkheads;
@@ -124,6 +125,7 @@ pub struct Runtime<B: Backend> {
     waiting_room: WaitingRoom,
     takeovers: Takeovers,
     discovery: Option<Arc<Discovery>>,
+    timers: Timers,
     closing: AtomicBool,
     tasks: Tasks,
 }
@@ -224,6 +226,7 @@ impl<B: Backend> Runtime<B> {
             hedges: Hedges::new(&config.routing),
             waiting_room: WaitingRoom::new(config.failover.seats(config.pool.max_waiting)),
             takeovers: Takeovers::default(),
+            timers: Timers::default(),
             discovery,
             config,
             cluster,

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::sync::SemaphorePermit;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::Runtime;
 use super::bulkhead::Turn;
@@ -45,8 +45,7 @@ pub struct Call<'a, B: Backend> {
     context: Option<Context>,
     started: Instant,
     deadline: Instant,
-    /// Set once it waits in a queue.
-    timer: Timer,
+    timer: Timer<'a>,
     plan: Option<Plan>,
     next: usize,
     at: Option<Target>,
@@ -109,7 +108,7 @@ impl<'a, B: Backend> Call<'a, B> {
             context,
             started,
             deadline,
-            timer: Timer::default(),
+            timer: Timer::of(&runtime.timers),
             plan: None,
             next: 0,
             at: None,
@@ -196,26 +195,14 @@ impl<'a, B: Backend> Call<'a, B> {
         let mut body = pin!(context::holding(self.op, body));
         let mut lost = pin!(cluster.lost(node));
         let Call { timer, span, .. } = self;
-        // One more is less to do than one moved, if none is registered yet.
-        let mut own = pin!((!timer.is_set()).then(|| sleep_until(until)));
-        if timer.is_set() {
-            timer.set(until);
-        }
-        poll_fn(|cx| {
+        let first = poll_fn(|cx| {
             let _part = span.enter();
             if let Poll::Ready(result) = body.as_mut().poll(cx) {
                 return Poll::Ready(Attempt::Done(result));
             }
-            if lost.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Attempt::NodeLost);
-            }
-            let late = match own.as_mut().as_pin_mut() {
-                Some(own) => own.poll(cx),
-                None => timer.poll(cx),
-            };
-            late.map(|()| Attempt::OutOfTime)
-        })
-        .await
+            lost.as_mut().poll(cx).map(|()| Attempt::NodeLost)
+        });
+        timer.limit(until, first).await.unwrap_or(Attempt::OutOfTime)
     }
 
     fn refusal(&self, target: Target, reason: Reason, detail: &str) -> Refusal {
