@@ -15,14 +15,14 @@ use tokio::time::{Instant, timeout};
 use super::budget::Budget;
 use super::config::Config;
 use super::lease::Lease;
-use super::lobby::{Lobby, Waiter};
+use super::lobby::{Lobby, Seat, Waiter};
 use super::opening::Attempts;
 use super::store::{Store, Taken};
 use crate::backend::{Backend, Connection, Health, Site};
 use crate::breaker::{self, Admission, Circuit, CircuitStatus};
 use crate::error::Refusal;
 use crate::op::{Lane, Op};
-use crate::timer::Timer;
+use crate::timer::{Timer, Timers};
 
 /// The connections of one lane on one node.
 ///
@@ -47,25 +47,19 @@ pub struct Pool<B: Backend> {
     pub(super) coarse_ms: AtomicU64,
     /// Grows when the schema changes: what was prepared before may not fit any more.
     pub(super) plans: AtomicU64,
+    /// For those in the queue.
+    timers: Timers,
 }
 
 /// A connection out of the store.
 pub(super) struct Slot<B: Backend> {
     pub(super) taken: Taken<B>,
-    /// Its place among the holders while it is lent.
-    pub(super) seat: Option<u32>,
+    /// Who holds it.
+    pub(super) seat: Arc<Seat>,
     pub(super) idle_since_ms: u64,
     pub(super) dies_at_ms: u64,
     /// The generation of plans it was opened with.
     pub(super) plans: u64,
-}
-
-impl<B: Backend> Slot<B> {
-    fn stand_up(&mut self, lobby: &mut Lobby<Box<Slot<B>>, Caller<B>>) {
-        if let Some(seat) = self.seat.take() {
-            lobby.stand_up(seat);
-        }
-    }
 }
 
 pub(super) struct Caller<B: Backend> {
@@ -74,14 +68,16 @@ pub(super) struct Caller<B: Backend> {
     may_wait: bool,
 }
 
-/// How a caller joined the queue.
-enum Joined {
-    /// Not at all: a connection came back since it last looked.
-    Late,
-    /// Those who have a connection bring it back: there is none to open.
-    AndOthersComeBack,
-    /// One may be to be opened.
-    AndOneIsWanted,
+/// What comes of asking for a connection.
+enum Entered<B: Backend> {
+    /// One was ready.
+    Lent(Box<Slot<B>>),
+    /// One will be given here.
+    Waits {
+        granted: oneshot::Receiver<Result<Lease<B>, Refusal>>,
+        /// Those who have a connection may not bring enough back: one is to be opened, perhaps.
+        opens: bool,
+    },
 }
 
 impl<B: Backend> Waiter for Caller<B> {
@@ -142,6 +138,7 @@ impl<B: Backend> Pool<B> {
             born: Instant::now(),
             coarse_ms: AtomicU64::new(0),
             plans: AtomicU64::new(0),
+            timers: Timers::default(),
             budget,
             config,
         })
@@ -174,37 +171,26 @@ impl<B: Backend> Pool<B> {
         deadline: Instant,
         may_wait: bool,
     ) -> Result<Lease<B>, Refusal> {
-        self.acquire_with(&mut Timer::default(), op, deadline, may_wait).await
-    }
-
-    /// The same, with the timer of a call that goes on waiting for something else.
-    pub(crate) async fn acquire_with(
-        self: &Arc<Self>,
-        timer: &mut Timer<'_>,
-        op: &'static Op,
-        deadline: Instant,
-        may_wait: bool,
-    ) -> Result<Lease<B>, Refusal> {
         if !self.circuit.is_closed() {
             self.ask_circuit()?;
         }
         let granted = loop {
-            if let Some(lease) = self.try_acquire(op) {
-                return Ok(lease);
-            }
-            let (answer, granted) = oneshot::channel();
-            match self.join_queue(Caller { answer, op, may_wait })? {
-                Joined::Late => {}
-                Joined::AndOthersComeBack => break granted,
-                Joined::AndOneIsWanted => {
-                    self.open_wanted();
+            match self.enter(op, may_wait)? {
+                Entered::Lent(slot) => match self.lend(slot) {
+                    Some(lease) => return Ok(lease),
+                    None => continue,
+                },
+                Entered::Waits { granted, opens } => {
+                    if opens {
+                        self.open_wanted();
+                    }
                     break granted;
                 }
             }
         };
         let entered = Instant::now();
         let until = deadline.min(entered + self.config.acquire_timeout);
-        match timer.limit(until, granted).await {
+        match Timer::of(&self.timers).limit(until, granted).await {
             Some(Ok(outcome)) => outcome,
             Some(Err(_)) => Err(self.closed()),
             None => Err(self.waited_in_vain(entered.elapsed())),
@@ -240,50 +226,57 @@ impl<B: Backend> Pool<B> {
     /// Lends a connection that is ready now, without waiting.
     pub fn try_acquire(self: &Arc<Self>, op: &'static Op) -> Option<Lease<B>> {
         loop {
-            let mut slot = {
-                let mut lobby = self.lobby.lock();
-                let mut slot = lobby.take_ready()?;
-                slot.seat = Some(lobby.sit(op, self.coarse_ms.load(Ordering::Relaxed)));
-                slot
-            };
-            if slot.taken.connection.health() == Health::Clean {
-                return Some(Lease::new(slot, self.clone()));
+            let slot = self.take_ready(&mut self.lobby.lock(), op)?;
+            if let Some(lease) = self.lend(slot) {
+                return Some(lease);
             }
-            self.discard(slot);
         }
     }
 
-    /// Queues the caller.
-    fn join_queue(&self, caller: Caller<B>) -> Result<Joined, Refusal> {
+    fn take_ready(&self, lobby: &mut Lobby<Box<Slot<B>>, Caller<B>>, op: &'static Op) -> Option<Box<Slot<B>>> {
+        let slot = lobby.take_ready()?;
+        lobby.sit(&slot.seat, op, self.coarse_ms.load(Ordering::Relaxed));
+        Some(slot)
+    }
+
+    /// Nothing, if it has died while nobody looked.
+    fn lend(self: &Arc<Self>, mut slot: Box<Slot<B>>) -> Option<Lease<B>> {
+        if slot.taken.connection.health() == Health::Clean {
+            return Some(Lease::new(slot, self.clone()));
+        }
+        self.discard(slot);
+        None
+    }
+
+    /// Takes what is ready, or queues the caller: one turn at the lock, which everybody wants in a busy pool.
+    fn enter(&self, op: &'static Op, may_wait: bool) -> Result<Entered<B>, Refusal> {
         let mut lobby = self.lobby.lock();
+        if let Some(slot) = self.take_ready(&mut lobby, op) {
+            return Ok(Entered::Lent(slot));
+        }
         if lobby.closed {
             return Err(self.closed());
         }
         if lobby.limit == 0 {
             return Err(self.not_served());
         }
-        if lobby.waiting.is_empty() && !lobby.ready.is_empty() {
-            return Ok(Joined::Late);
-        }
         let room = lobby.here + lobby.opening < lobby.limit && !lobby.short_of_room;
-        if !caller.may_wait && (!room || !lobby.waiting.is_empty()) {
+        if !may_wait && (!room || !lobby.waiting.is_empty()) {
             return Err(self.busy());
         }
         // Nobody will bring a connection back, or it must be a new one.
-        if (lobby.here == 0 || !caller.may_wait)
+        if (lobby.here == 0 || !may_wait)
             && self.circuit.is_closed()
             && let Some(refusal) = self.backing_off()
         {
             return Err(refusal);
         }
-        match lobby.queue(caller, self.config.max_waiting) {
-            // The usual case of a busy pool, whose lock everybody wants.
-            Ok(()) if self.circuit.is_closed() && lobby.here > 0 && lobby.wanted() == 0 => {
-                Ok(Joined::AndOthersComeBack)
-            }
-            Ok(()) => Ok(Joined::AndOneIsWanted),
-            Err(_) => Err(self.queue_full()),
+        let (answer, granted) = oneshot::channel();
+        if lobby.queue(Caller { answer, op, may_wait }, self.config.max_waiting).is_err() {
+            return Err(self.queue_full());
         }
+        let opens = !self.circuit.is_closed() || lobby.here == 0 || lobby.wanted() > 0;
+        Ok(Entered::Waits { granted, opens })
     }
 
     /// Gives a clean connection to the caller that has waited longest, or keeps it ready.
@@ -291,7 +284,7 @@ impl<B: Backend> Pool<B> {
         loop {
             let caller = {
                 let mut lobby = self.lobby.lock();
-                slot.stand_up(&mut lobby);
+                lobby.stand_up(&slot.seat);
                 let now_ms = self.coarse_ms.load(Ordering::Relaxed);
                 // A busy pool's connections are never seen idle, so their age is looked at here, too.
                 let worn_out = slot.dies_at_ms <= now_ms && lobby.can_spare_one();
@@ -301,7 +294,7 @@ impl<B: Backend> Pool<B> {
                 }
                 match lobby.next_waiting() {
                     Some(caller) => {
-                        slot.seat = Some(lobby.sit(caller.op, now_ms));
+                        lobby.sit(&slot.seat, caller.op, now_ms);
                         caller
                     }
                     None => {
@@ -354,7 +347,7 @@ impl<B: Backend> Pool<B> {
         {
             let mut lobby = self.lobby.lock();
             lobby.here -= 1;
-            slot.stand_up(&mut lobby);
+            lobby.stand_up(&slot.seat);
         }
         drop(slot);
         self.open_wanted();

@@ -1,8 +1,10 @@
 //! Who waits and what is ready: the pool's state, as a value without I/O.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
 
 use crate::op::Op;
 
@@ -25,18 +27,36 @@ pub(super) struct Lobby<S, W> {
     /// Somebody waits on the pool's behalf until another one closes a connection: attempts before that are useless.
     pub(super) short_of_room: bool,
     pub(super) closed: bool,
-    holders: Vec<Option<Holder>>,
-    free_seats: Vec<u32>,
+    /// Of every connection that is here, and of some that have gone.
+    seats: Vec<Weak<Seat>>,
+    taken_seats: usize,
     /// How many hold a connection or wait for one, for those who compare pools without their locks.
     load: Arc<AtomicU32>,
 }
 
-/// Who holds a connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Holder {
-    pub(super) op: &'static Op,
-    pub(super) since_ms: u64,
-    pub(super) reported: bool,
+/// Who holds a connection; kept beside it, where only its holder writes.
+#[derive(Debug, Default)]
+pub(super) struct Seat(Mutex<Option<Holder>>);
+
+#[derive(Debug)]
+struct Holder {
+    op: &'static Op,
+    since_ms: u64,
+    reported: bool,
+}
+
+impl Seat {
+    /// The method that has held it for longer than `limit_ms`, and for how long; told once.
+    pub(super) fn leak(&self, now_ms: u64, limit_ms: u64) -> Option<(&'static Op, u64)> {
+        let mut holder = self.0.lock();
+        let holder = holder.as_mut()?;
+        let held_ms = now_ms.saturating_sub(holder.since_ms);
+        if holder.reported || held_ms <= limit_ms {
+            return None;
+        }
+        holder.reported = true;
+        Some((holder.op, held_ms))
+    }
 }
 
 /// A caller waiting for a connection.
@@ -60,8 +80,8 @@ impl<S, W: Waiter> Lobby<S, W> {
             worn: 0,
             short_of_room: false,
             closed: false,
-            holders: Vec::new(),
-            free_seats: Vec::new(),
+            seats: Vec::new(),
+            taken_seats: 0,
             load: Arc::default(),
         }
     }
@@ -72,8 +92,11 @@ impl<S, W: Waiter> Lobby<S, W> {
     }
 
     fn tell_load(&self) {
-        let load = self.holders.len() - self.free_seats.len() + self.waiting.len();
-        self.load.store(load as u32, Ordering::Relaxed);
+        let load = (self.taken_seats + self.waiting.len()) as u32;
+        // Others read it all the time: what has not changed is not written.
+        if self.load.load(Ordering::Relaxed) != load {
+            self.load.store(load, Ordering::Relaxed);
+        }
     }
 
     /// Takes the connection used last, unless someone came earlier and still waits.
@@ -141,32 +164,39 @@ impl<S, W: Waiter> Lobby<S, W> {
         self.here - self.ready.len()
     }
 
-    pub(super) fn sit(&mut self, op: &'static Op, since_ms: u64) -> u32 {
-        let holder = Some(Holder { op, since_ms, reported: false });
-        let seat = match self.free_seats.pop() {
-            Some(seat) => {
-                self.holders[seat as usize] = holder;
-                seat
-            }
-            None => {
-                self.holders.push(holder);
-                (self.holders.len() - 1) as u32
-            }
-        };
-        self.tell_load();
+    /// A place for a connection that has come.
+    pub(super) fn new_seat(&mut self) -> Arc<Seat> {
+        let seat = Arc::default();
+        self.seats.push(Arc::downgrade(&seat));
         seat
     }
 
-    pub(super) fn stand_up(&mut self, seat: u32) {
-        if let Some(place) = self.holders.get_mut(seat as usize) {
-            *place = None;
-            self.free_seats.push(seat);
+    /// Lends the connection that the seat belongs to.
+    pub(super) fn sit(&mut self, seat: &Seat, op: &'static Op, since_ms: u64) {
+        if seat.0.lock().replace(Holder { op, since_ms, reported: false }).is_none() {
+            self.taken_seats += 1;
+        }
+        self.tell_load();
+    }
+
+    /// Takes it back, if it was lent.
+    pub(super) fn stand_up(&mut self, seat: &Seat) {
+        if seat.0.lock().take().is_some() {
+            self.taken_seats -= 1;
             self.tell_load();
         }
     }
 
-    pub(super) fn holders(&mut self) -> impl Iterator<Item = &mut Holder> {
-        self.holders.iter_mut().flatten()
+    /// Of every connection that is here.
+    pub(super) fn seats(&mut self) -> Vec<Arc<Seat>> {
+        let mut here = Vec::with_capacity(self.here);
+        self.seats.retain(|seat| seat.upgrade().map(|seat| here.push(seat)).is_some());
+        here
+    }
+
+    #[cfg(test)]
+    pub(super) fn taken_seats(&self) -> usize {
+        self.taken_seats
     }
 }
 
@@ -237,13 +267,26 @@ mod tests {
     }
 
     #[test]
-    fn seats_are_used_again() {
+    fn who_holds_a_connection_for_too_long_is_told_once() {
         static OP: Op = Op::new("a", crate::op::Intent::Read);
         let mut lobby: Lobby<u32, Caller> = Lobby::new();
-        let seat = lobby.sit(&OP, 0);
-        lobby.stand_up(seat);
-        assert_eq!(lobby.holders().count(), 0);
-        assert_eq!(lobby.sit(&OP, 1), seat);
+        let (one, two) = (lobby.new_seat(), lobby.new_seat());
+        lobby.sit(&one, &OP, 100);
+        lobby.sit(&two, &OP, 350);
+        let leaks = |lobby: &mut Lobby<u32, Caller>, now| {
+            lobby.seats().iter().filter_map(|seat| seat.leak(now, 200)).map(|(op, held)| (op.name(), held)).collect()
+        };
+        let told: Vec<(&str, u64)> = leaks(&mut lobby, 300);
+        assert!(told.is_empty());
+        assert_eq!(leaks(&mut lobby, 400), [("a", 300)]);
+        assert_eq!(leaks(&mut lobby, 600), [("a", 250)], "the other one");
+        lobby.stand_up(&one);
+        lobby.stand_up(&one);
+        assert_eq!((lobby.taken_seats(), lobby.load().load(Ordering::Relaxed)), (1, 1));
+        lobby.sit(&one, &OP, 600);
+        assert_eq!(leaks(&mut lobby, 900), [("a", 300)], "another holder");
+        drop(two);
+        assert_eq!((lobby.seats().len(), lobby.seats.len()), (1, 1));
     }
 
     proptest! {

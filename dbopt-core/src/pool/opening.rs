@@ -230,13 +230,14 @@ impl<B: Backend> Opening<B> {
         }
         let dies_at_ms = taken.dies_at.saturating_duration_since(pool.born).as_millis() as u64;
         let plans = pool.plans.load(Ordering::Relaxed);
-        let slot = Box::new(Slot { taken, seat: None, idle_since_ms: 0, dies_at_ms, plans });
-        {
+        let seat = {
             let mut lobby = pool.lobby.lock();
             lobby.opening -= 1;
             lobby.here += 1;
             self.counted = false;
-        }
+            lobby.new_seat()
+        };
+        let slot = Box::new(Slot { taken, seat, idle_since_ms: 0, dies_at_ms, plans });
         pool.give(slot);
         // The node answers again: what was held back to one attempt at a time may follow now.
         pool.open_wanted();

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use super::lending::{Pool, Slot};
 use super::share::Share;
 use crate::backend::{Backend, Connection, Health};
-use crate::op::Op;
 
 impl<B: Backend> Pool<B> {
     /// Sets how many connections the pool may have. Surplus ones close at once if nobody uses them, or else as they come
@@ -72,15 +71,8 @@ impl<B: Backend> Pool<B> {
     /// Names, once, each method that holds a connection for too long.
     fn report_leaks(&self, now_ms: u64) {
         let limit_ms = self.config.leak_warning.as_millis() as u64;
-        let mut leaks: Vec<(&'static Op, u64)> = Vec::new();
-        for holder in self.lobby.lock().holders() {
-            let held_ms = now_ms.saturating_sub(holder.since_ms);
-            if held_ms > limit_ms && !holder.reported {
-                holder.reported = true;
-                leaks.push((holder.op, held_ms));
-            }
-        }
-        for (op, held_ms) in leaks {
+        let seats = self.lobby.lock().seats();
+        for (op, held_ms) in seats.iter().filter_map(|seat| seat.leak(now_ms, limit_ms)) {
             tracing::warn!(
                 node = %self.site.name(), lane = %self.lane, method = op.name(), location = ?op.location(), held_ms,
                 "a connection is held for longer than pool.leak_warning: a slow statement, or a body that waits for something else"

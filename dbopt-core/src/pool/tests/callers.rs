@@ -90,7 +90,7 @@ async fn a_caller_who_gives_up_just_when_it_is_served_hands_the_connection_on() 
     }
     assert!(next.await.unwrap().is_ok());
     assert_eq!((bench.opened(), bench.open(), bench.pool.in_use()), (1, 1, 0));
-    assert_eq!(bench.pool.lobby.lock().holders().count(), 0);
+    assert_eq!(bench.pool.lobby.lock().taken_seats(), 0);
 }
 
 #[tokio::test(start_paused = true)]

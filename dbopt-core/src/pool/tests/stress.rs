@@ -180,8 +180,8 @@ impl World {
         }
         settle().await;
         for bench in &self.benches {
-            let mut lobby = bench.pool.lobby.lock();
-            assert_eq!((lobby.here, lobby.opening, lobby.waiting.len(), lobby.holders().count()), (0, 0, 0, 0));
+            let lobby = bench.pool.lobby.lock();
+            assert_eq!((lobby.here, lobby.opening, lobby.waiting.len(), lobby.taken_seats()), (0, 0, 0, 0));
             assert_eq!((bench.open(), bench.pool.store.open()), (0, 0));
         }
         assert_eq!(self.budget.open(), 0);
