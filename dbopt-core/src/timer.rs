@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, Id};
@@ -10,9 +10,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::owner::Parts;
 
-/// Timers that nobody uses now. To register one with the runtime and to take it off again are two turns at a lock that all threads share;
-/// to move one that is registered to a later time is none. So they are kept, registered as they were: one whose time comes wakes, at the
-/// worst, a task that has ended.
+/// Timers that nobody uses now. To register one with the runtime and to take it off again are two turns at a lock that all threads share, so
+/// they are kept, registered as they were, and left so by the next call while that is before its time: one that comes too early is set anew.
+/// One whose time comes while it is here wakes, at the worst, a task that has ended.
 #[derive(Debug, Default)]
 pub(crate) struct Timers(Parts<Mutex<Vec<Kept>>, 8>);
 
@@ -41,7 +41,7 @@ impl Timers {
     }
 }
 
-/// The timer of a call, for all that it waits for: had when it is first needed, and moved afterwards.
+/// The timer of a call, for all that it waits for: had when it is first needed.
 #[derive(Debug, Default)]
 pub(crate) struct Timer<'a> {
     /// Where it comes from and goes back to.
@@ -54,12 +54,13 @@ impl<'a> Timer<'a> {
         Timer { timers: Some(timers), kept: None }
     }
 
-    /// Sets it, or moves it.
+    /// Makes it ring at `until` at the latest.
     fn set(&mut self, until: Instant) {
         if self.kept.is_none() {
             self.kept = self.timers.and_then(Timers::take);
         }
         match &mut self.kept {
+            Some(kept) if kept.sleep.deadline() <= until => {}
             Some(kept) => kept.sleep.as_mut().reset(until),
             None => {
                 self.kept = Some(Kept { sleep: Box::pin(sleep_until(until)), runtime: Handle::current().id() });
@@ -67,11 +68,15 @@ impl<'a> Timer<'a> {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.kept {
-            Some(kept) => kept.sleep.as_mut().poll(cx),
-            None => Poll::Pending,
+    /// Whether the time has come that it was set to.
+    fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(kept) = &mut self.kept else { return Poll::Pending };
+        ready!(kept.sleep.as_mut().poll(cx));
+        if kept.sleep.deadline() >= until {
+            return Poll::Ready(());
         }
+        kept.sleep.as_mut().reset(until);
+        kept.sleep.as_mut().poll(cx)
     }
 
     /// What `future` gives, unless `until` comes first; then nothing.
@@ -87,7 +92,7 @@ impl<'a> Timer<'a> {
             if !std::mem::replace(&mut begun, true) {
                 self.set(until);
             }
-            self.poll(cx).map(|()| None)
+            self.poll(until, cx).map(|()| None)
         })
         .await
     }

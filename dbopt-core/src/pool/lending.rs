@@ -22,7 +22,7 @@ use crate::backend::{Backend, Connection, Health, Site};
 use crate::breaker::{self, Admission, Circuit, CircuitStatus};
 use crate::error::Refusal;
 use crate::op::{Lane, Op};
-use crate::timer::{Timer, Timers};
+use crate::timer::Timer;
 
 /// The connections of one lane on one node.
 ///
@@ -47,8 +47,6 @@ pub struct Pool<B: Backend> {
     pub(super) coarse_ms: AtomicU64,
     /// Grows when the schema changes: what was prepared before may not fit any more.
     pub(super) plans: AtomicU64,
-    /// For those in the queue.
-    timers: Timers,
 }
 
 /// A connection out of the store.
@@ -138,7 +136,6 @@ impl<B: Backend> Pool<B> {
             born: Instant::now(),
             coarse_ms: AtomicU64::new(0),
             plans: AtomicU64::new(0),
-            timers: Timers::default(),
             budget,
             config,
         })
@@ -171,6 +168,17 @@ impl<B: Backend> Pool<B> {
         deadline: Instant,
         may_wait: bool,
     ) -> Result<Lease<B>, Refusal> {
+        self.acquire_with(&mut Timer::default(), op, deadline, may_wait).await
+    }
+
+    /// The same, with the timer of a call that goes on waiting for something else.
+    pub(crate) async fn acquire_with(
+        self: &Arc<Self>,
+        timer: &mut Timer<'_>,
+        op: &'static Op,
+        deadline: Instant,
+        may_wait: bool,
+    ) -> Result<Lease<B>, Refusal> {
         if !self.circuit.is_closed() {
             self.ask_circuit()?;
         }
@@ -190,7 +198,7 @@ impl<B: Backend> Pool<B> {
         };
         let entered = Instant::now();
         let until = deadline.min(entered + self.config.acquire_timeout);
-        match Timer::of(&self.timers).limit(until, granted).await {
+        match timer.limit(until, granted).await {
             Some(Ok(outcome)) => outcome,
             Some(Err(_)) => Err(self.closed()),
             None => Err(self.waited_in_vain(entered.elapsed())),

@@ -179,7 +179,7 @@ impl<B: Backend> Call<'_, B> {
         loop {
             let may_wait = !context::must_not_queue();
             let lent = {
-                let asked = pin!(pool.acquire(self.op, self.deadline, may_wait));
+                let asked = pin!(pool.acquire_with(&mut self.timer, self.op, self.deadline, may_wait));
                 self.span.waits(|| runtime.cluster.name(target.node), target.lane, asked).await
             };
             let mut lease = lent.map_err(Refused::Here)?;

@@ -45,6 +45,7 @@ pub struct Call<'a, B: Backend> {
     context: Option<Context>,
     started: Instant,
     deadline: Instant,
+    timer: Timer<'a>,
     plan: Option<Plan>,
     next: usize,
     at: Option<Target>,
@@ -107,6 +108,7 @@ impl<'a, B: Backend> Call<'a, B> {
             context,
             started,
             deadline,
+            timer: Timer::of(&runtime.timers),
             plan: None,
             next: 0,
             at: None,
@@ -192,14 +194,15 @@ impl<'a, B: Backend> Call<'a, B> {
         let cluster = &self.runtime.cluster;
         let mut body = pin!(context::holding(self.op, body));
         let mut lost = pin!(cluster.lost(node));
+        let Call { timer, span, .. } = self;
         let first = poll_fn(|cx| {
-            let _part = self.span.enter();
+            let _part = span.enter();
             if let Poll::Ready(result) = body.as_mut().poll(cx) {
                 return Poll::Ready(Attempt::Done(result));
             }
             lost.as_mut().poll(cx).map(|()| Attempt::NodeLost)
         });
-        Timer::of(&self.runtime.timers).limit(until, first).await.unwrap_or(Attempt::OutOfTime)
+        timer.limit(until, first).await.unwrap_or(Attempt::OutOfTime)
     }
 
     fn refusal(&self, target: Target, reason: Reason, detail: &str) -> Refusal {
