@@ -1,6 +1,7 @@
 //! Numbers for threads, so that what many of them count is written by each in a place of its own.
 
 use std::cell::Cell;
+use std::ops::Deref;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,6 +15,14 @@ pub(crate) const SHARED: usize = OWNERS;
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Alone<T>(pub(crate) T);
+
+impl<T> Deref for Alone<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
 
 /// A value for each of so many threads, made when it is first asked for. Of more threads than parts several share one.
 #[derive(Debug)]

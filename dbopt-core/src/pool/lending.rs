@@ -22,6 +22,7 @@ use crate::backend::{Backend, Connection, Health, Site};
 use crate::breaker::{self, Admission, Circuit, CircuitStatus};
 use crate::error::Refusal;
 use crate::op::{Lane, Op};
+use crate::owner::Alone;
 use crate::timer::Timer;
 
 /// The connections of one lane on one node.
@@ -35,7 +36,8 @@ pub struct Pool<B: Backend> {
     pub(super) store: Store<B>,
     /// Kept for the life of the pool, whatever its share is.
     pub(super) circuit: Arc<Circuit>,
-    pub(super) lobby: Mutex<Lobby<Box<Slot<B>>, Caller<B>>>,
+    /// Every call writes there; what calls only read is not to be fetched anew each time.
+    pub(super) lobby: Alone<Mutex<Lobby<Box<Slot<B>>, Caller<B>>>>,
     load: Arc<AtomicU32>,
     pub(super) attempts: Mutex<Attempts>,
     /// Signalled whenever a connection was opened or could not be.
@@ -129,7 +131,7 @@ impl<B: Backend> Pool<B> {
             lane,
             store: Store::new(backend, site.clone(), lane, budget.clone(), &config),
             site,
-            lobby: Mutex::new(lobby),
+            lobby: Alone(Mutex::new(lobby)),
             attempts: Mutex::default(),
             settled: Notify::new(),
             runtime: Handle::current(),
