@@ -37,8 +37,8 @@ pub struct Pool<B: Backend> {
     /// Kept for the life of the pool, whatever its share is.
     pub(super) circuit: Arc<Circuit>,
     /// Every call writes there; what calls only read is not to be fetched anew each time.
-    pub(super) lobby: Alone<Mutex<Lobby<Box<Slot<B>>, Caller<B>>>>,
-    load: Arc<AtomicU32>,
+    pub(super) lobby: Alone<Mutex<Queue<B>>>,
+    load: Arc<Alone<AtomicU32>>,
     pub(super) attempts: Mutex<Attempts>,
     /// Signalled whenever a connection was opened or could not be.
     pub(super) settled: Notify,
@@ -50,6 +50,8 @@ pub struct Pool<B: Backend> {
     /// Grows when the schema changes: what was prepared before may not fit any more.
     pub(super) plans: AtomicU64,
 }
+
+type Queue<B> = Lobby<Box<Slot<B>>, Caller<B>>;
 
 /// A connection out of the store.
 pub(super) struct Slot<B: Backend> {
@@ -243,7 +245,7 @@ impl<B: Backend> Pool<B> {
         }
     }
 
-    fn take_ready(&self, lobby: &mut Lobby<Box<Slot<B>>, Caller<B>>, op: &'static Op) -> Option<Box<Slot<B>>> {
+    fn take_ready(&self, lobby: &mut Queue<B>, op: &'static Op) -> Option<Box<Slot<B>>> {
         let slot = lobby.take_ready()?;
         lobby.sit(&slot.seat, op, self.coarse_ms.load(Ordering::Relaxed));
         Some(slot)
@@ -290,17 +292,17 @@ impl<B: Backend> Pool<B> {
     }
 
     /// Gives a clean connection to the caller that has waited longest, or keeps it ready.
-    pub(super) fn give(self: &Arc<Self>, mut slot: Box<Slot<B>>) {
+    pub(super) fn give(self: Arc<Self>, mut slot: Box<Slot<B>>) {
+        let mut pool = self;
         loop {
             let caller = {
-                let mut lobby = self.lobby.lock();
-                lobby.stand_up(&slot.seat);
-                let now_ms = self.coarse_ms.load(Ordering::Relaxed);
+                let mut lobby = pool.lobby.lock();
+                let now_ms = pool.coarse_ms.load(Ordering::Relaxed);
                 // A busy pool's connections are never seen idle, so their age is looked at here, too.
                 let worn_out = slot.dies_at_ms <= now_ms && lobby.can_spare_one();
                 if lobby.closed || lobby.here > lobby.limit || worn_out {
                     drop(lobby);
-                    return self.discard(slot);
+                    return pool.discard(slot);
                 }
                 match lobby.next_waiting() {
                     Some(caller) => {
@@ -308,6 +310,7 @@ impl<B: Backend> Pool<B> {
                         caller
                     }
                     None => {
+                        lobby.stand_up(&slot.seat);
                         slot.idle_since_ms = now_ms;
                         lobby.ready.push(slot);
                         return;
@@ -315,9 +318,9 @@ impl<B: Backend> Pool<B> {
                 }
             };
             // Whoever gave up after being picked hands the connection back.
-            match caller.answer.send(Ok(Lease::new(slot, self.clone()))) {
-                Err(Ok(lease)) => match lease.into_slot() {
-                    Some(back) => slot = back,
+            match caller.answer.send(Ok(Lease::new(slot, pool))) {
+                Err(Ok(lease)) => match lease.into_held() {
+                    Some(back) => (slot, pool) = back,
                     None => return,
                 },
                 _ => return,
@@ -326,7 +329,7 @@ impl<B: Backend> Pool<B> {
     }
 
     /// Takes a connection back from a caller.
-    pub(super) fn take_back(self: &Arc<Self>, mut slot: Box<Slot<B>>) {
+    pub(super) fn take_back(self: Arc<Self>, mut slot: Box<Slot<B>>) {
         match slot.taken.connection.health() {
             Health::Clean if slot.plans != self.plans.load(Ordering::Relaxed) => self.discard(slot),
             Health::Clean => self.give(slot),
@@ -336,9 +339,9 @@ impl<B: Backend> Pool<B> {
     }
 
     /// Cancels what the last caller left running. The connection counts as in use until it is proved clean.
-    fn recover(self: &Arc<Self>, mut slot: Box<Slot<B>>) {
-        let pool = self.clone();
-        self.runtime.spawn(async move {
+    fn recover(self: Arc<Self>, mut slot: Box<Slot<B>>) {
+        let (runtime, pool) = (self.runtime.clone(), self);
+        runtime.spawn(async move {
             // A driver that panics must not take the connection's place in the pool with it.
             let recovery = AssertUnwindSafe(slot.taken.connection.recover()).catch_unwind();
             let clean = matches!(timeout(pool.config.connect_timeout, recovery).await, Ok(Ok(true)));

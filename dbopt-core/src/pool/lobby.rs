@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use crate::op::Op;
+use crate::owner::Alone;
 
 /// The connections that are out of the store and the callers that want one.
 pub(super) struct Lobby<S, W> {
@@ -31,7 +32,7 @@ pub(super) struct Lobby<S, W> {
     seats: Vec<Weak<Seat>>,
     taken_seats: usize,
     /// How many hold a connection or wait for one, for those who compare pools without their locks.
-    load: Arc<AtomicU32>,
+    load: Arc<Alone<AtomicU32>>,
 }
 
 /// Who holds a connection; kept beside it, where only its holder writes.
@@ -87,7 +88,7 @@ impl<S, W: Waiter> Lobby<S, W> {
     }
 
     /// How many hold a connection or wait for one, kept up to date.
-    pub(super) fn load(&self) -> Arc<AtomicU32> {
+    pub(super) fn load(&self) -> Arc<Alone<AtomicU32>> {
         self.load.clone()
     }
 

@@ -238,7 +238,7 @@ impl<B: Backend> Opening<B> {
             lobby.new_seat()
         };
         let slot = Box::new(Slot { taken, seat, idle_since_ms: 0, dies_at_ms, plans });
-        pool.give(slot);
+        pool.clone().give(slot);
         // The node answers again: what was held back to one attempt at a time may follow now.
         pool.open_wanted();
     }

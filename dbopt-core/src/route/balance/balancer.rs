@@ -15,6 +15,7 @@ use super::standing::Standing;
 use super::weights::{self, Factors, Heat, Policy};
 use crate::cluster::{Lag, NodeView, Topology};
 use crate::observe::CallCounts;
+use crate::owner::Alone;
 use crate::random;
 use crate::route::Config;
 
@@ -24,7 +25,8 @@ pub struct Balancer {
     config: Config,
     capacities: Box<[f64]>,
     schedule: ArcSwap<Schedule>,
-    turn: AtomicUsize,
+    /// Every read writes here.
+    turn: Alone<AtomicUsize>,
     /// Calls that failed for a node's reasons.
     faults: Box<[AtomicU64]>,
     memory: Mutex<Memory>,
@@ -67,7 +69,7 @@ impl Balancer {
             config,
             schedule: ArcSwap::from_pointee(Schedule::new(&[], false)),
             // Instances that all began with the first replica would go on together.
-            turn: AtomicUsize::new(random::number() as usize),
+            turn: Alone(AtomicUsize::new(random::number() as usize)),
             faults: capacities.iter().map(|_| AtomicU64::new(0)).collect(),
             memory: Mutex::new(Memory { nodes: vec![node; capacities.len()], ..Memory::default() }),
             capacities: capacities.into(),
