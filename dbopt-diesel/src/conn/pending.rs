@@ -346,6 +346,8 @@ impl Pending {
             }
         }
         if self.queue.is_empty() {
+            // From its beginning again, which is in the processor's caches still.
+            self.queue.clear();
             self.bound.values.clear();
         }
     }
