@@ -82,7 +82,8 @@ pub(super) struct Counts {
     /// Refused, lost, cancelled.
     pub(super) failures: [u64; 3],
     pub(super) slow: u64,
-    pub(super) first_row_nanos: u64,
+    /// Added up as the histogram's sum is, in seconds: where all rows came at the end, both are the same number.
+    pub(super) first_row: f64,
     pub(super) first_rows: u64,
     pub(super) waited_nanos: u64,
 }
@@ -117,7 +118,7 @@ impl Series {
             sum.latency.add(&part.latency.counts());
             sum.rows += load(&part.rows);
             sum.slow += load(&part.slow);
-            sum.first_row_nanos += load(&part.first_row_nanos);
+            sum.first_row += load(&part.first_row_nanos) as f64 / 1e9;
             sum.first_rows += load(&part.first_rows);
             sum.waited_nanos += load(&part.waited_nanos);
         }
@@ -129,7 +130,7 @@ impl Series {
         part.latency.absorb(&other.latency);
         add(&part.rows, other.rows);
         add(&part.slow, other.slow);
-        add(&part.first_row_nanos, other.first_row_nanos);
+        add(&part.first_row_nanos, (other.first_row * 1e9) as u64);
         add(&part.first_rows, other.first_rows);
         add(&part.waited_nanos, other.waited_nanos);
         for (mine, theirs) in self.failures.iter().zip(other.failures) {
@@ -451,6 +452,22 @@ mod tests {
             (counts.latency.count(), counts.rows, counts.failures, counts.slow),
             (runs, 3 * runs, [runs, 0, 0], runs)
         );
+    }
+
+    #[test]
+    fn rows_that_all_came_at_the_end_came_no_later_than_that() {
+        for nanos in (200_000..400_000).step_by(991) {
+            let series = Series::new(None, Place { node: "a".into(), lane: Lane::Read });
+            let total = Duration::from_nanos(nanos);
+            let times = Times { total, first_row: Some(total), ..Times::default() };
+            std::thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| series.record(&times, 1, Outcome::Completed, false));
+                }
+            });
+            let counts = series.counts();
+            assert_eq!((counts.first_row, counts.first_rows), (counts.latency.sum, 3));
+        }
     }
 
     #[test]

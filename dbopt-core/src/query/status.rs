@@ -183,7 +183,7 @@ impl Insight {
 }
 
 fn runs(series: &Series) -> StatementRuns {
-    let Counts { latency, rows, failures, slow, first_row_nanos, first_rows, waited_nanos } = series.counts();
+    let Counts { latency, rows, failures, slow, first_row, first_rows, waited_nanos } = series.counts();
     let [errors, lost, cancelled] = failures;
     let count = latency.count();
     StatementRuns {
@@ -198,7 +198,7 @@ fn runs(series: &Series) -> StatementRuns {
         lost,
         slow,
         waited_ms: waited_nanos as f64 / 1e6,
-        first_row_ms: (first_rows > 0).then(|| first_row_nanos as f64 / 1e6 / first_rows as f64),
+        first_row_ms: (first_rows > 0).then(|| first_row * 1e3 / first_rows as f64),
         mean_ms: if count == 0 { 0.0 } else { latency.sum * 1e3 / count as f64 },
         p50_ms: latency.quantile(0.5).unwrap_or(0.0) * 1e3,
         p99_ms: latency.quantile(0.99).unwrap_or(0.0) * 1e3,
