@@ -67,7 +67,7 @@ struct Signals {
 impl Signals {
     /// Tells every call there.
     fn is_lost(&self) {
-        self.lost.iter().for_each(|part| part.0.notify_waiters());
+        self.lost.iter().for_each(|part| part.notify_waiters());
     }
 
     /// Somebody else is there.
@@ -174,7 +174,7 @@ impl Cluster {
 
     /// Completes when, after this call, the node is found unreachable, or another one has become the primary in its place.
     pub fn lost(&self, node: usize) -> Notified<'_> {
-        self.signals[node].lost[owner::number() % LISTENERS].0.notified()
+        self.signals[node].lost[owner::number() % LISTENERS].notified()
     }
 
     /// Notes that readers of the node see everything up to `position`.

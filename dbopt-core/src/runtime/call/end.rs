@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::fate::FoundOut;
 use super::{Attempt, Call};
@@ -16,6 +16,7 @@ use crate::pool::Lease;
 use crate::position::Position;
 use crate::route::Target;
 use crate::runtime::resilience::Again;
+use crate::timer::Timer;
 
 /// What is to be done after a body has run.
 enum Verdict<T, E> {
@@ -235,22 +236,23 @@ impl<B: Backend> Call<'_, B> {
     async fn send_commit(&self, lease: &mut Lease<B>) -> Result<Result<(), Fault>, Unanswered> {
         let node = self.at.map_or(0, |target| target.node);
         let mut commit = pin!(lease.commit());
-        let mut timer = pin!(sleep_until(self.deadline));
-        loop {
-            let lost = self.runtime.cluster.lost(node);
-            if self.is_replaced() {
-                return Err(Unanswered::Replaced);
-            }
-            tokio::select! {
-                biased;
-                answer = &mut commit => {
-                    let too_late = answer.is_ok() && self.is_replaced();
-                    return if too_late { Err(Unanswered::Replaced) } else { Ok(answer) };
+        let answered = async {
+            loop {
+                let lost = self.runtime.cluster.lost(node);
+                if self.is_replaced() {
+                    return Err(Unanswered::Replaced);
                 }
-                () = lost => {}
-                () = &mut timer => return Err(Unanswered::InTime),
+                tokio::select! {
+                    biased;
+                    answer = &mut commit => {
+                        let too_late = answer.is_ok() && self.is_replaced();
+                        return if too_late { Err(Unanswered::Replaced) } else { Ok(answer) };
+                    }
+                    () = lost => {}
+                }
             }
-        }
+        };
+        Timer::of(&self.runtime.timers).limit(self.deadline, answered).await.unwrap_or(Err(Unanswered::InTime))
     }
 
     /// Whether it runs, as a write, on a node in whose place another one is the primary.

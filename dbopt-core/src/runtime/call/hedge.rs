@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::{Attempt, Call};
 use crate::backend::{Backend, Connection, Fault, FaultKind};
@@ -15,6 +15,7 @@ use crate::position::Position;
 use crate::random;
 use crate::route::{Freshness, Target};
 use crate::runtime::hedging::Hedged;
+use crate::timer::Timer;
 
 /// How far a body came that may be run on another replica beside.
 #[derive(Debug)]
@@ -184,8 +185,7 @@ impl<B: Backend> Call<'_, B> {
         let mut second = pin!(context::holding(self.op, second));
         let mut lost = pin!(cluster.lost(self.at.map_or(0, |target| target.node)));
         let mut other_lost = pin!(cluster.lost(other));
-        let mut timer = pin!(sleep_until(self.deadline));
-        poll_fn(|cx| {
+        let race = poll_fn(|cx| {
             let _part = self.span.enter();
             if let Poll::Ready(result) = first.as_mut().poll(cx) {
                 return Poll::Ready(Race::First(Attempt::Done(result)));
@@ -196,12 +196,10 @@ impl<B: Backend> Call<'_, B> {
             if lost.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Race::First(Attempt::NodeLost));
             }
-            if other_lost.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Race::SecondLost);
-            }
-            timer.as_mut().poll(cx).map(|()| Race::First(Attempt::OutOfTime))
-        })
-        .await
+            other_lost.as_mut().poll(cx).map(|()| Race::SecondLost)
+        });
+        let in_time = Timer::of(&self.runtime.timers).limit(self.deadline, race).await;
+        in_time.unwrap_or(Race::First(Attempt::OutOfTime))
     }
 
     fn second_answered(&mut self, lease: Lease<B>) {
